@@ -1,0 +1,1 @@
+"""The partners' systems: one folder each. Connectors import only `schemas`."""

@@ -1,0 +1,1 @@
+"""The words of the hub: pure models and functions, no I/O, no clock, no randomness."""

@@ -1,0 +1,65 @@
+"""What can go wrong, in one tree.
+
+    TocsinError
+    ├── Refused          what came from outside can't be taken; says what, where and what to do
+    │   ├── BodyRefused  the whole body (an HTTP status with it)
+    │   └── ItemRefused  one object, row or attribute; the others go on
+    ├── Misconfigured    settings, agreements or policy; nothing starts
+    └── Unavailable      a broker, database or hub can't be reached; try again
+
+Every error has a stable `code` (kebab-case, for programs and metrics), `what` (a sentence),
+`where` (a JSON pointer, `line N`, a file or an object id; may be empty) and `hint` (what to do).
+No message quotes more than `clip` allows of what came from outside.
+"""
+
+from __future__ import annotations
+
+
+def clip(text: object, max_chars: int = 80) -> str:
+    """`text` made safe for a message: control characters escaped, at most `max_chars` characters."""
+    safe = "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: max_chars + 1]
+    )
+    return safe if len(safe) <= max_chars else safe[: max_chars - 1] + "…"
+
+
+class TocsinError(Exception):
+    """The root; `str()` of it is one line for a person."""
+
+    def __init__(self, code: str, what: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(code, what)
+        self.code = code
+        self.what = what
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return "".join([f"{self.where}: " if self.where else "", self.what, f" ({self.hint})" if self.hint else ""])
+
+
+class Refused(TocsinError):
+    """Input that can't be taken."""
+
+
+class BodyRefused(Refused):
+    """A whole body is refused; `status` is the HTTP status that says so (RFC 9110)."""
+
+    def __init__(self, code: str, what: str, *, where: str = "", hint: str = "", status: int = 400) -> None:
+        super().__init__(code, what, where=where, hint=hint)
+        self.status = status
+
+
+class ItemRefused(Refused):
+    """One object, row or attribute is refused; `field` names its offending property where there is one."""
+
+    def __init__(self, code: str, what: str, *, where: str = "", hint: str = "", field: str = "") -> None:
+        super().__init__(code, what, where=where, hint=hint)
+        self.field = field
+
+
+class Misconfigured(TocsinError):
+    """Settings, agreements or policy are wrong; the process does not start."""
+
+
+class Unavailable(TocsinError):
+    """Something that should answer does not; the same call may go through later."""

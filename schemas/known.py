@@ -1,0 +1,99 @@
+"""What the topic `tocsin.known` carries, and the state of the core: what the hub knows of one item.
+
+A value is 16 bytes of header, then JSON. The header can be read without the JSON: the first 8 bytes say
+under which policy the item was decided, the next 8 when it wants to be decided again (ms since 1970).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+NEVER_MS = (1 << 64) - 1
+HEADER_BYTES = 16
+
+
+class Contribution(BaseModel):
+    """One source's word on the item under its own terms; fields as in `report.Report`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seq: int
+    index: int
+    object: dict[str, Any]
+    markings: tuple[str, ...] = ()
+    granular: bool = False
+    handling: dict[str, Any] = {}
+    revoked: bool = False
+    created_ms: int
+    modified_ms: int
+    first_seen_ms: int
+    last_seen_ms: int
+    labels: tuple[str, ...] = ()
+    count: int = 1
+
+
+class Held(BaseModel):
+    """One copy of an item that recipients (hex bit set) were sent.
+
+    `content` is the digest of its body without `modified`; empty for a tombstone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    to: str
+    content: str
+    generation: int
+    created_ms: int
+    modified_ms: int
+
+
+class Sent(BaseModel):
+    """The ledger of one item: who holds which copy of it. Bit sets are under `numbering`.
+
+    `live` are the copies of the present generation, `withdrawn` the tombstones of this and earlier ones,
+    `gone` the copies whose holders may no longer see the item and must not be told.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    numbering: str
+    generation: int = 0
+    live: tuple[Held, ...] = ()
+    gone: tuple[Held, ...] = ()
+    withdrawn: tuple[Held, ...] = ()
+
+
+class Known(BaseModel):
+    """What the hub knows of one item: each source's contribution apart, and the ledger of who was sent it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+    value: str
+    type: str
+    counter: int = 0
+    judged: str = ""
+    """Digest of the last decision: an equal one makes no new version."""
+    contributions: dict[str, Contribution]
+    sent: Sent
+
+    def to_bytes(self, policy: bytes, due_ms: int) -> bytes:
+        """`policy` is 8 bytes, `due_ms` NEVER_MS where nothing is to come."""
+        return policy + due_ms.to_bytes(8, "big") + orjson.dumps(self.model_dump())
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Known:
+        return cls.model_validate_json(raw[HEADER_BYTES:])
+
+
+def policy_of(raw: bytes) -> bytes:
+    """The policy stamp of a state value (8 bytes)."""
+    return raw[:8]
+
+
+def due_of(raw: bytes) -> int:
+    """When the item of a state value wants to be decided again (ms; NEVER_MS: not by time)."""
+    return int.from_bytes(raw[8:16], "big")

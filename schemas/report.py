@@ -1,0 +1,56 @@
+"""What the topic `tocsin.reports` carries: one source's word on one item."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+
+class Report(BaseModel):
+    """One source's word on one item, as `accept` understood it.
+
+    `kind` and `value` are the item's identity (for an indicator its canonical IoC; for another STIX type
+    `stix:<type>` and what identifies it). `object` is the source's object as STIX 2.1, markings and handling
+    taken out into fields of their own. All times are ms since 1970 in UTC.
+
+    `seq` is the place of the submission in the inbox, written in when it is relayed; with `index`, the place
+    in the submission, it orders a source's word: a report that is not newer than what is known is a replay.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seq: int = 0
+    index: int
+    submission: str
+    pointer: str
+    source: str
+    received_ms: int
+    kind: str
+    value: str
+    type: str
+    object: dict[str, Any]
+    markings: tuple[str, ...] = ()
+    granular: bool = False
+    handling: dict[str, Any] = {}
+    revoked: bool = False
+    created_ms: int
+    modified_ms: int
+    first_seen_ms: int
+    last_seen_ms: int
+    labels: tuple[str, ...] = ()
+    """Tags and labels as the source wrote them, for enrichment; those that are markings are in `markings`."""
+
+    def to_bytes(self) -> bytes:
+        """JSON without `seq`: see `with_seq`."""
+        return orjson.dumps(self.model_dump(exclude={"seq"}))
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Report:
+        return cls.model_validate_json(raw)
+
+
+def with_seq(raw: bytes, seq: int) -> bytes:
+    """The bytes of a report with its place in the inbox, which only the inbox's transaction knows."""
+    return b'{"seq":%d,%b' % (seq, raw[1:])
