@@ -1,0 +1,199 @@
+"""TLP and PAP markings: known by pinned id, never by the body that came with the id.
+
+STIX defines no precedence among markings; here the strictest wins (deploy/policy.md, "Markings").
+The ids of TLP 1.0 are those of STIX 2.1 section 7.2.1.4, the ids and bodies of TLP 2.0 those of the OASIS
+extension definition for TLP 2.0. The ids of PAP are this project's own.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from uuid import UUID, uuid5
+
+PREFIX = "marking-definition--"
+TLP2_EXTENSION = "extension-definition--60a3c5c5-0d10-413e-aab3-9e08dde9e88d"
+
+
+class Tlp(IntEnum):
+    """Traffic Light Protocol 2.0, in rising strictness; `label` is the name in agreements and file formats."""
+
+    CLEAR = 1
+    GREEN = 2
+    AMBER = 3
+    AMBER_STRICT = 4
+    RED = 5
+
+    @property
+    def label(self) -> str:
+        return self.name.lower().replace("_", "+")
+
+
+class Pap(IntEnum):
+    """Permissible Actions Protocol, in rising strictness."""
+
+    CLEAR = 1
+    GREEN = 2
+    AMBER = 3
+    RED = 4
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+Level = Tlp | Pap
+
+_TLP2 = {
+    Tlp.CLEAR: PREFIX + "94868c89-83c2-464b-929b-a1a8aa3c8487",
+    Tlp.GREEN: PREFIX + "bab4a63c-aed9-4cf5-a766-dfca5abac2bb",
+    Tlp.AMBER: PREFIX + "55d920b0-5e8b-4f79-9ee9-91f868d9b421",
+    Tlp.AMBER_STRICT: PREFIX + "939a9414-2ddd-4d32-a0cd-375ea402b003",
+    Tlp.RED: PREFIX + "e828b379-4e03-4974-9ac4-e53a884c97c1",
+}
+_TLP1 = {
+    Tlp.CLEAR: PREFIX + "613f2e26-407d-48c7-9eca-b8e91df99dc9",
+    Tlp.GREEN: PREFIX + "34098fce-860f-48ae-8e50-ebd3cc5e41da",
+    Tlp.AMBER: PREFIX + "f88d31f6-486f-44da-b317-01333bde0b82",
+    Tlp.RED: PREFIX + "5e57c739-391a-4eb3-b6be-7d15ca92d5ed",
+}
+_PAP = {
+    Pap.CLEAR: PREFIX + "97529925-13ba-4a9f-9b10-e6aec550172c",
+    Pap.GREEN: PREFIX + "66ee1b7d-0097-4e5d-a561-22ee53b9c77f",
+    Pap.AMBER: PREFIX + "f0590427-e66d-4822-a44e-c5fb382cfab9",
+    Pap.RED: PREFIX + "95048e7c-b1bb-4d67-ad78-980513895578",
+}
+
+TLP1_LEVELS: Mapping[str, str] = MappingProxyType(
+    {id_: "white" if level is Tlp.CLEAR else level.label for level, id_ in _TLP1.items()}
+)
+"""The ids of STIX's own TLP marking definitions, and the word that their bodies must hold."""
+
+PINNED: Mapping[str, Level] = MappingProxyType(
+    {id_: level for table in (_TLP2, _TLP1) for level, id_ in table.items()}
+    | {id_: level for level, id_ in _PAP.items()}
+)
+
+STATEMENT = "statement"
+SHIPPED: Mapping[str, str] = MappingProxyType(
+    {
+        PREFIX + "fa42a846-8d90-4e51-bc29-71d5b4802168": STATEMENT,  # MITRE's terms of use
+        PREFIX + "826578e1-40ad-459f-bc73-ede076f81f37": "amber+strict",  # OpenCTI
+    }
+)
+"""Markings that much-used feeds carry; the form of the policy file's `[markings]`."""
+
+_LEVELS: Mapping[str, Level] = MappingProxyType(
+    {level.label: level for level in Tlp}
+    | {f"tlp:{level.label}": level for level in Tlp}
+    | {"white": Tlp.CLEAR, "tlp:white": Tlp.CLEAR}
+    | {f"pap:{level.label}": level for level in Pap}
+    | {"pap:white": Pap.CLEAR}
+)
+
+_UNKNOWN = UUID("5a2f7d0e-6b0c-4c0b-9b53-0f7d0f4a8e36")  # namespace of ids of tags that name no known level
+
+
+class Resolved(NamedTuple):
+    """What a set of markings amounts to: the strictest levels, statements, and ids that nobody knows."""
+
+    tlp: Tlp | None
+    pap: Pap | None
+    statements: tuple[str, ...]
+    unresolved: tuple[str, ...]
+
+
+def resolve(ids: Iterable[str], extra: Mapping[str, str] = SHIPPED) -> Resolved:
+    """The strictest TLP and PAP among `ids`.
+
+    `extra` maps further ids, with or without `marking-definition--`, to a level (`green`, `pap:amber`) or to
+    `statement`. It can't change the meaning of a pinned id; a level that it misspells leaves its id unresolved.
+    """
+    tlp: Tlp | None = None
+    pap: Pap | None = None
+    statements: list[str] = []
+    unresolved: list[str] = []
+    for id_ in ids:
+        level = PINNED.get(id_) or _extra_level(id_, extra)
+        if isinstance(level, Tlp):
+            tlp = level if tlp is None else max(tlp, level)
+        elif isinstance(level, Pap):
+            pap = level if pap is None else max(pap, level)
+        else:
+            (statements if level == STATEMENT else unresolved).append(id_)
+    return Resolved(tlp, pap, tuple(statements), tuple(unresolved))
+
+
+def _extra_level(id_: str, extra: Mapping[str, str]) -> Level | str | None:
+    word = extra.get(id_) or extra.get(id_.removeprefix(PREFIX), "")
+    return STATEMENT if word == STATEMENT else level_named(word)
+
+
+def level_named(word: str) -> Level | None:
+    """The level of `green`, `tlp:green` or `pap:green`, in any case; None where there is none."""
+    return _LEVELS.get(word.lower())
+
+
+def marking_id(level: Level) -> str:
+    """The id under which a level leaves the hub (TLP: that of TLP 2.0)."""
+    return _TLP2[level] if isinstance(level, Tlp) else _PAP[level]
+
+
+def from_tag(tag: str) -> str | None:
+    """The marking that a tag or label `tlp:…` or `PAP:…` is; None for any other tag.
+
+    One that names no known level becomes an id that nothing resolves, so that the item is denied.
+    """
+    text = _plain(tag)
+    scheme, colon, word = text.partition(":")
+    if not colon or scheme.strip() not in ("tlp", "pap"):
+        return None
+    level = _LEVELS.get(f"{scheme.strip()}:{word.strip()}")
+    return _unknown(text) if level is None else marking_id(level)
+
+
+def from_cell(scheme: str, cell: str) -> str | None:
+    """The marking in a cell of a column that holds `tlp` or `pap`; None where the cell is empty."""
+    text = _plain(cell)
+    if not text:
+        return None
+    named = text if text.startswith(f"{scheme}:") else f"{scheme}:{text}"
+    return from_tag(named)
+
+
+def _plain(text: str) -> str:
+    """Without what a reader can't see: width, case, invisible characters, outer blanks."""
+    wide = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(c for c in wide if unicodedata.category(c) not in ("Cf", "Cc")).strip()
+
+
+def _unknown(tag: str) -> str:
+    return f"{PREFIX}{uuid5(_UNKNOWN, tag)}"
+
+
+def from_misp_distribution(distribution: str | int) -> str | None:
+    """The marking that MISP's distribution stands for where no TLP tag does.
+
+    0 (own organisation) and 4 (a sharing group) are AMBER+STRICT, and so is a value that MISP does not define;
+    1, 2, 3 (communities, all) and 5 (that of the event) are no marking.
+    """
+    return None if str(distribution) in ("1", "2", "3", "5") else _TLP2[Tlp.AMBER_STRICT]
+
+
+def definition(level: Level) -> dict[str, Any]:
+    """The STIX 2.1 marking-definition that goes out beside objects which carry the marking."""
+    name = f"{type(level).__name__.upper()}:{level.label.upper()}"
+    marking: dict[str, Any] = {
+        "type": "marking-definition",
+        "spec_version": "2.1",
+        "id": marking_id(level),
+        "created": "2022-10-01T00:00:00.000Z",
+        "name": name,
+    }
+    if isinstance(level, Tlp):
+        fields = {"extension_type": "property-extension", "tlp_2_0": level.label}
+        return marking | {"extensions": {TLP2_EXTENSION: fields}}
+    return marking | {"definition_type": "statement", "definition": {"statement": name}}
