@@ -1,0 +1,1 @@
+"""The flow: six stages, their wiring and the command."""

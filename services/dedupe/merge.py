@@ -1,0 +1,69 @@
+"""One item per fingerprint, each source's contribution kept apart with its own terms."""
+
+from __future__ import annotations
+
+from schemas.known import Contribution, Known, Sent
+from schemas.report import Report
+
+
+def merge(known: Known | None, report: Report, numbering: str) -> Known:
+    """What is known after a report.
+
+    A replay (a report not newer in the inbox than the contribution it would change) changes nothing, counts
+    included. A later report of an older version is counted and widens the dates, and never replaces the newer.
+    """
+    if known is None:
+        return Known(
+            kind=report.kind,
+            value=report.value,
+            type=report.type,
+            contributions={report.source: _contribution(report)},
+            sent=Sent(numbering=numbering),
+        )
+    before = known.contributions.get(report.source)
+    if before is None:
+        after = _contribution(report)
+    elif (report.seq, report.index) <= (before.seq, before.index):
+        return known
+    else:
+        after = _succeed(before, report)
+    return known.model_copy(update={"contributions": {**known.contributions, report.source: after}})
+
+
+def _contribution(report: Report) -> Contribution:
+    return Contribution(
+        seq=report.seq,
+        index=report.index,
+        object=report.object,
+        markings=report.markings,
+        granular=report.granular,
+        handling=report.handling,
+        revoked=report.revoked,
+        created_ms=report.created_ms,
+        modified_ms=report.modified_ms,
+        first_seen_ms=report.first_seen_ms,
+        last_seen_ms=report.last_seen_ms,
+        labels=report.labels,
+    )
+
+
+def _succeed(before: Contribution, report: Report) -> Contribution:
+    """The contribution after one more report of the same source.
+
+    A source may hold several objects with one value; revoking one that is not the present word is no
+    revocation of the others.
+    """
+    newer = report.modified_ms >= before.modified_ms
+    other = report.object.get("id") != before.object.get("id")
+    replaces = newer and not (report.revoked and other)
+    after = _contribution(report) if replaces else before
+    return after.model_copy(
+        update={
+            "seq": report.seq,
+            "index": report.index,
+            "created_ms": min(before.created_ms, report.created_ms),
+            "first_seen_ms": min(before.first_seen_ms, report.first_seen_ms),
+            "last_seen_ms": max(before.last_seen_ms, report.last_seen_ms),
+            "count": before.count + 1,
+        }
+    )

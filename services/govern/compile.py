@@ -1,0 +1,118 @@
+"""Agreements and policy as bit sets over recipients: one pass over an item decides for all of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import partial
+
+from schemas.agreement import Agreement, Contributes, Partner, Receives
+from schemas.bits import NOBODY, Bits, of
+from schemas.markings import SHIPPED, Pap, Tlp, level_named
+from services.hub import Directory
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The rules' view of all recipients. Every set is within `everyone`: the partners that receive at all.
+
+    `cleared_for[t]` may have what is marked t; `honours[p]` can honour PAP p. `max_age` and `min_confidence`
+    pair a bound with those that stated it. `terms` are (first ms, end ms, recipient) of the agreements.
+    """
+
+    stamp: bytes
+    hash: str
+    numbering: str
+    everyone: Bits
+    number: Mapping[str, Bits]
+    terms: tuple[tuple[int, int, Bits], ...]
+    cleared_for: Mapping[Tlp, Bits]
+    honours: Mapping[Pap, Bits]
+    onward: Mapping[str, Bits]
+    purposes: Mapping[str, Bits]
+    categories: Mapping[str, Bits]
+    types: Mapping[str, Bits]
+    max_age: tuple[tuple[int, Bits], ...]
+    min_confidence: tuple[tuple[int, Bits], ...]
+    governmental: Bits
+    """Governments, and whoever a state controls."""
+    sources: Mapping[str, Contributes]
+    markings: Mapping[str, str]
+
+    def in_force(self, now_ms: int) -> Bits:
+        return _union(who for starts, ends, who in self.terms if starts <= now_ms < ends)
+
+    def next_turn_ms(self, now_ms: int) -> int | None:
+        """When the next agreement begins or ends after now, if any does."""
+        return min((t for starts, ends, _ in self.terms for t in (starts, ends) if t > now_ms), default=None)
+
+
+def compile_policy(directory: Directory) -> Compiled:
+    """Compiles what the directory holds. A partner that only contributes is in no set."""
+    agreements = directory.agreements
+    receives = {name: a.receives for name, a in agreements.items() if a.receives}
+    number = {name: of([directory.bit_of[name]]) for name in receives}
+
+    def who(holds: Callable[[Receives], bool]) -> Bits:
+        return _union(number[name] for name, terms in receives.items() if holds(terms))
+
+    def by(values: Callable[[Receives], Iterable[str]]) -> dict[str, Bits]:
+        sets: dict[str, Bits] = defaultdict(lambda: NOBODY)
+        for name, terms in receives.items():
+            for value in values(terms):
+                sets[value] = Bits(sets[value] | number[name])
+        return dict(sets)
+
+    def bounds(value: Callable[[Receives], int]) -> tuple[tuple[int, Bits], ...]:
+        distinct = sorted({value(terms) for terms in receives.values()})
+        return tuple((bound, who(partial(_equals, value, bound))) for bound in distinct)
+
+    return Compiled(
+        stamp=bytes.fromhex(directory.policy_hash)[:8],
+        hash=directory.policy_hash,
+        numbering=directory.numbering,
+        everyone=_union(number.values()),
+        number=number,
+        terms=tuple(
+            (_midnight_ms(p.starts), _midnight_ms(p.ends), number[p.id]) for p in _partners(agreements, number)
+        ),
+        cleared_for={tlp: who(partial(_up_to, tlp)) for tlp in Tlp},
+        honours={pap: who(partial(_up_to, pap)) for pap in Pap},
+        onward=by(lambda terms: [terms.onward]),
+        purposes=by(lambda terms: terms.purposes),
+        categories=by(lambda terms: terms.categories),
+        types=by(lambda terms: terms.types),
+        max_age=bounds(lambda terms: terms.max_age_days),
+        min_confidence=bounds(lambda terms: terms.min_confidence),
+        governmental=_union(
+            number[p.id] for p in _partners(agreements, number) if p.kind == "government" or p.controlled_by
+        ),
+        sources={name: a.contributes for name, a in agreements.items() if a.contributes},
+        markings={**SHIPPED, **directory.policy.markings},
+    )
+
+
+def _partners(agreements: Mapping[str, Agreement], names: Iterable[str]) -> list[Partner]:
+    return [agreements[name].partner for name in names]
+
+
+def _equals(value: Callable[[Receives], int], bound: int, terms: Receives) -> bool:
+    return value(terms) == bound
+
+
+def _up_to(level: Tlp | Pap, terms: Receives) -> bool:
+    ceiling = level_named(terms.tlp) if isinstance(level, Tlp) else level_named(f"pap:{terms.pap}")
+    return ceiling is not None and ceiling >= level
+
+
+def _union(sets: Iterable[Bits]) -> Bits:
+    total = 0
+    for bits in sets:
+        total |= bits
+    return Bits(total)
+
+
+def _midnight_ms(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)

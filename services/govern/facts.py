@@ -1,0 +1,80 @@
+"""What the rules look at: one contribution with its source's defaults filled in."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+from schemas.agreement import Contributes, Defaults
+from schemas.handling import PURPOSES, Handling
+from schemas.known import Contribution, Known
+from schemas.markings import Pap, Resolved, Tlp, level_named, resolve
+from services.govern.compile import Compiled
+
+# what a type refers to and can't be without (STIX 2.1, the "required" references of each type)
+REQUIRED_REFERENCES = {
+    "relationship": ("source_ref", "target_ref"),
+    "sighting": ("sighting_of_ref",),
+    "report": ("object_refs",),
+    "grouping": ("object_refs",),
+    "note": ("object_refs",),
+    "opinion": ("object_refs",),
+    "observed-data": ("object_refs",),
+    "language-content": ("object_ref",),
+    "network-traffic": ("src_ref", "dst_ref"),
+}
+_NO_TERMS = Defaults()
+T = TypeVar("T")
+
+
+class Facts(NamedTuple):
+    """One contribution, as the rules see it. Times are ms since 1970; `newest_ms` is the newest of modified and
+    last seen. `category` None is unclassified."""
+
+    type: str
+    tlp: Tlp | None
+    pap: Pap | None
+    markings: Resolved
+    granular: bool
+    handling: Handling
+    category: str | None
+    purposes: frozenset[str]
+    consent: str
+    published: bool
+    confidence: int | None
+    revoked: bool
+    required_references: bool
+    newest_ms: int
+    now_ms: int
+
+
+def facts_of(known: Known, source: str, contribution: Contribution, compiled: Compiled, now_ms: int) -> Facts:
+    """The facts of one contribution. What it states comes before its source's defaults."""
+    terms: Contributes | None = compiled.sources.get(source)
+    defaults = terms.defaults if terms else _NO_TERMS
+    handling = Handling.model_validate(contribution.handling)
+    markings = resolve(contribution.markings, compiled.markings)
+    default_tlp = level_named(defaults.tlp) if defaults.tlp else None
+    default_pap = level_named(f"pap:{defaults.pap}") if defaults.pap else None
+    confidence = contribution.object.get("confidence")
+    return Facts(
+        type=known.type,
+        tlp=markings.tlp or (default_tlp if isinstance(default_tlp, Tlp) else None),
+        pap=markings.pap or (default_pap if isinstance(default_pap, Pap) else None),
+        markings=markings,
+        granular=contribution.granular,
+        handling=handling,
+        category=handling.category or defaults.category,
+        purposes=frozenset(_stated(handling.purposes, defaults.purposes, PURPOSES)),
+        consent=handling.consent.status if handling.consent else defaults.consent or "unknown",
+        published=_stated(handling.published, defaults.published, False),
+        confidence=confidence if isinstance(confidence, int) else defaults.confidence,
+        revoked=contribution.revoked,
+        required_references=any(name in contribution.object for name in REQUIRED_REFERENCES.get(known.type, ())),
+        newest_ms=max(contribution.modified_ms, contribution.last_seen_ms),
+        now_ms=now_ms,
+    )
+
+
+def _stated(own: T | None, default: T | None, otherwise: T) -> T:
+    """What the item states, else its source's default; an empty list is a statement."""
+    return own if own is not None else default if default is not None else otherwise

@@ -1,0 +1,188 @@
+"""What may leave of an object: the allow-list of properties per type, and the merge of contributions.
+
+References to other objects are in no list: an optional reference is dropped, and what can't be without one
+is denied (rule F11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from schemas.fingerprint import Ioc
+from schemas.handling import HANDLING_ID
+from schemas.known import Contribution, Known
+from schemas.markings import Pap, Tlp, from_tag, marking_id
+from schemas.patterns import generate
+from schemas.timestamps import format_time, parse_time
+from services.enrich.category import category
+from services.govern.facts import Facts
+
+_COMMON = ("confidence", "labels", "lang", "external_references")
+_NAMED = ("name", "description", *_COMMON)
+ALLOWED: Mapping[str, tuple[str, ...]] = {
+    "indicator": (
+        *("name", "description", "indicator_types", "pattern", "pattern_type", "pattern_version"),
+        *("valid_from", "valid_until", "kill_chain_phases", *_COMMON),
+    ),
+    "malware": (
+        *("malware_types", "is_family", "aliases", "kill_chain_phases", "first_seen", "last_seen"),
+        *("architecture_execution_envs", "implementation_languages", "capabilities", *_NAMED),
+    ),
+    "tool": ("tool_types", "aliases", "kill_chain_phases", "tool_version", *_NAMED),
+    "attack-pattern": ("aliases", "kill_chain_phases", *_NAMED),
+    "campaign": ("aliases", "first_seen", "last_seen", "objective", *_NAMED),
+    "intrusion-set": (
+        *("aliases", "first_seen", "last_seen", "goals", "resource_level", "primary_motivation"),
+        *("secondary_motivations", *_NAMED),
+    ),
+    "threat-actor": (
+        *("threat_actor_types", "aliases", "first_seen", "last_seen", "roles", "goals", "sophistication"),
+        *("resource_level", "primary_motivation", *_NAMED),
+    ),
+    "identity": ("roles", "identity_class", "sectors", "contact_information", *_NAMED),
+    "vulnerability": _NAMED,
+    "course-of-action": _NAMED,
+    "infrastructure": (
+        *("infrastructure_types", "aliases", "kill_chain_phases", "first_seen", "last_seen", *_NAMED),
+    ),
+}
+"""What is not in the list of its type does not leave; a type without a list does not leave at all."""
+
+# what a tombstone must have to be valid STIX (policy.md, "Withdrawal"); `indicator` has its own dates besides
+_NEUTRAL: Mapping[str, Mapping[str, Any]] = {
+    "indicator": {"pattern": "[domain-name:value = 'withdrawn.invalid']", "pattern_type": "stix"},
+    "malware": {"is_family": False},
+}
+_RELIABILITY = "ABCDEF"  # Admiralty, best first
+
+
+class Visible(NamedTuple):
+    """One contribution that a recipient may see."""
+
+    source: str
+    contribution: Contribution
+    facts: Facts
+    reliability: str
+
+
+class Draft(NamedTuple):
+    """A merged copy before it has an id and dates of its own. Times are ms since 1970."""
+
+    body: dict[str, Any]
+    created_ms: int
+    modified_ms: int
+    category: str
+    confidence: int | None
+    first_seen_ms: int
+    last_seen_ms: int
+    tlp: Tlp
+
+
+def merge_visible(known: Known, visible: Sequence[Visible]) -> Draft:
+    """The copy that a recipient of exactly these contributions gets; nothing in it comes from any other.
+
+    Single values come from the most reliable contribution that has them, the newest among equals; lists are
+    joined. The copy carries the strictest markings of what went into it.
+    """
+    ranked = sorted(visible, key=_rank)
+    objects = [v.contribution.object for v in ranked]
+    body: dict[str, Any] = {"type": known.type, "spec_version": "2.1"}
+    for name in ALLOWED[known.type]:
+        value = _merged(name, objects)
+        if value not in (None, [], ""):
+            body[name] = value
+    confidence = next((v.facts.confidence for v in ranked if v.facts.confidence is not None), None)
+    if confidence is not None:
+        body["confidence"] = confidence
+    first_seen_ms = min(v.contribution.first_seen_ms for v in ranked)
+    if known.type == "indicator":
+        _indicator(body, known, objects, first_seen_ms)
+    stated = next((v.facts.category for v in ranked if v.facts.category), None)
+    body["object_marking_refs"] = _markings(ranked)
+    body |= _extension(stated, ranked)
+    return Draft(
+        body=body,
+        created_ms=min(v.contribution.created_ms for v in ranked),
+        modified_ms=max(v.contribution.modified_ms for v in ranked),
+        category=stated or category(label for v in ranked for label in v.contribution.labels),
+        confidence=confidence,
+        first_seen_ms=first_seen_ms,
+        last_seen_ms=max(v.contribution.last_seen_ms for v in ranked),
+        tlp=_strictest(ranked),
+    )
+
+
+def _rank(visible: Visible) -> tuple[int, int, str]:
+    return _RELIABILITY.find(visible.reliability), -visible.contribution.modified_ms, visible.source
+
+
+def _merged(name: str, objects: Sequence[Mapping[str, Any]]) -> Any:
+    values = [value for value in (o.get(name) for o in objects) if value is not None]
+    if not values or not isinstance(values[0], list):
+        return values[0] if values else None
+    joined = [entry for value in values if isinstance(value, list) for entry in value]
+    if name == "labels":
+        joined = [label for label in joined if from_tag(str(label)) is None]
+    return [entry for i, entry in enumerate(joined) if entry not in joined[:i]]
+
+
+def _indicator(
+    body: dict[str, Any], known: Known, objects: Iterable[Mapping[str, Any]], first_seen_ms: int
+) -> None:
+    """The pattern is made from the item's identity, so that no source's spelling of it leaves."""
+    if known.kind.startswith("pattern:"):
+        body["pattern"] = known.value
+    else:
+        body["pattern"] = generate(Ioc(known.kind, known.value))
+        body["pattern_type"] = "stix"
+        body["pattern_version"] = "2.1"
+    body["valid_from"] = format_time(first_seen_ms)
+    ends = [o.get("valid_until") for o in objects]
+    if all(ends):  # one contribution without an end keeps the item valid
+        latest = max(parse_time(str(end)) for end in ends)
+        if latest > first_seen_ms:
+            body["valid_until"] = format_time(latest)
+            return
+    body.pop("valid_until", None)
+
+
+def _strictest(ranked: Sequence[Visible]) -> Tlp:
+    return max(v.facts.tlp for v in ranked if v.facts.tlp is not None)
+
+
+def _markings(ranked: Sequence[Visible]) -> list[str]:
+    paps = [v.facts.pap for v in ranked if v.facts.pap is not None]
+    statements = {s: None for v in ranked for s in v.facts.markings.statements}
+    strictest: list[Tlp | Pap] = [_strictest(ranked), *([max(paps)] if paps else [])]
+    return [*(marking_id(level) for level in strictest), *statements]
+
+
+def _extension(stated: str | None, ranked: Sequence[Visible]) -> dict[str, Any]:
+    """What of the handling leaves: category and affected states."""
+    affected = sorted({state for v in ranked for state in v.facts.handling.affected or ()})
+    fields: dict[str, Any] = {}
+    if stated:
+        fields["category"] = stated
+    if affected:
+        fields["affected"] = affected
+    if not fields:
+        return {}
+    return {"extensions": {HANDLING_ID: {"extension_type": "property-extension", **fields}}}
+
+
+def tombstone(stix_type: str, id_: str, created_ms: int, modified_ms: int) -> dict[str, Any]:
+    """What recipients of a withdrawn item get: nothing but that it is withdrawn (no reason)."""
+    body: dict[str, Any] = {
+        "type": stix_type,
+        "spec_version": "2.1",
+        "id": id_,
+        "created": format_time(created_ms),
+        "modified": format_time(modified_ms),
+        "revoked": True,
+    }
+    if stix_type == "indicator":
+        body["valid_from"] = format_time(created_ms)
+    elif "name" in ALLOWED.get(stix_type, ()):
+        body["name"] = "withdrawn"
+    return {**body, **_NEUTRAL.get(stix_type, {})}

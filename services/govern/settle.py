@@ -1,0 +1,164 @@
+"""Decides one item: each contribution by itself, what each recipient gets, and what is sent and kept of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import orjson
+
+from schemas.bits import Bits, from_hex, to_hex
+from schemas.cleared import Cleared
+from schemas.decision import Decision, Group, Judgement, Outcome
+from schemas.errors import Misconfigured
+from schemas.known import NEVER_MS, Contribution, Known
+from schemas.outgoing import outgoing_id
+from services.govern.compile import Compiled
+from services.govern.facts import Facts, facts_of
+from services.govern.ledger import Lost, turn
+from services.govern.obligations import Draft, Visible, merge_visible
+from services.govern.policy import DAY_MS, SILENT, Verdict, decide, groups
+
+
+class Settled(NamedTuple):
+    """What is known after the decision, when it wants to be made again (ms), and what is to be sent of it."""
+
+    known: Known
+    due_ms: int
+    cleared: Cleared | None
+    decision: Decision | None
+
+
+class Judged(NamedTuple):
+    source: str
+    contribution: Contribution
+    facts: Facts
+    verdict: Verdict
+
+
+def settle(
+    known: Known, fingerprint: bytes, compiled: Compiled, registrable_domain: str, now_ms: int, epoch: int
+) -> Settled:
+    """Decides an item as it is known now. The same input always gives the same output, so a replay is harmless."""
+    if known.sent.numbering != compiled.numbering:
+        raise Misconfigured(
+            "numbering-unknown",
+            "what the hub remembers of its recipients is under another numbering than the database's",
+            hint="this state belongs to another database: put the matching database back",
+        )
+    judged = [
+        Judged(source, contribution, facts, decide(facts, compiled))
+        for source, contribution in known.contributions.items()
+        for facts in [facts_of(known, source, contribution, compiled, now_ms)]
+    ]
+    drafts = _drafts(known, judged, compiled)
+    sent, copies = turn(known.sent, drafts, _lost(known, judged), known.type, fingerprint)
+    judgements = tuple(_judgement(j, known, compiled) for j in judged)
+    digest = _digest(judgements, compiled.numbering)
+    due_ms = _due_ms(judged, compiled, now_ms)
+    if digest == known.judged and sent == known.sent:
+        return Settled(known, due_ms, None, None)
+    after = known.model_copy(update={"counter": known.counter + 1, "judged": digest, "sent": sent})
+    cleared = None
+    if sent != known.sent:
+        cleared = Cleared(
+            fingerprint=fingerprint.hex(),
+            type=known.type,
+            kind=known.kind,
+            value=known.value,
+            epoch=epoch,
+            counter=after.counter,
+            numbering=compiled.numbering,
+            copies=copies,
+            registrable_domain=registrable_domain,
+        )
+    decision = Decision(
+        fingerprint=fingerprint.hex(),
+        id=outgoing_id(known.type, fingerprint, sent.generation),
+        type=known.type,
+        kind=known.kind,
+        value=known.value,
+        epoch=epoch,
+        counter=after.counter,
+        at_ms=now_ms,
+        policy=compiled.hash,
+        numbering=compiled.numbering,
+        judgements=judgements,
+        errors=tuple(error for j in judged for error in j.verdict.errors),
+    )
+    return Settled(after, due_ms, cleared, decision)
+
+
+def _drafts(known: Known, judged: Iterable[Judged], compiled: Compiled) -> list[tuple[Bits, Draft]]:
+    """Recipients parted by which contributions they may see, and the copy of each part."""
+    parts: dict[int, list[Visible]] = {int(compiled.everyone): []}
+    for source, contribution, facts, verdict in judged:
+        terms = compiled.sources.get(source)
+        visible = Visible(source, contribution, facts, terms.reliability if terms else "F")
+        split: dict[int, list[Visible]] = defaultdict(list)
+        for members, sees in parts.items():
+            if inside := members & verdict.permitted:
+                split[inside] = [*sees, visible]
+            if outside := members & ~verdict.permitted:
+                split[outside] = sees
+        parts = split
+    return [(Bits(members), merge_visible(known, sees)) for members, sees in parts.items() if sees]
+
+
+def _lost(known: Known, judged: Iterable[Judged]) -> Lost:
+    """Whom a withdrawal is told, should they be permitted no longer.
+
+    Lifecycle (revoked, consent withdrawn) always speaks. Else a silent rule on any contribution keeps silence,
+    and a recipient that is in no agreement any more is denied by P00, so silent too.
+    """
+    ended, loud, silent = 0, 0, 0
+    for j in judged:
+        for rule, who in j.verdict.denied:
+            if j.verdict.ended:
+                ended |= who
+            elif rule in SILENT:
+                silent |= who
+            else:
+                loud |= who
+    return Lost(withdrawn=Bits(ended | (loud & ~silent)), ended=Bits(ended))
+
+
+def _judgement(judged: Judged, known: Known, compiled: Compiled) -> Judgement:
+    return Judgement(
+        source=judged.source,
+        groups=tuple(
+            Group(outcome=outcome, rules=rules, recipients=to_hex(members))
+            for rules, all_members in groups(judged.verdict, compiled.everyone)
+            for outcome, members in _outcomes(judged.verdict.ended, rules, all_members, known)
+        ),
+    )
+
+
+def _outcomes(ended: str, rules: tuple[str, ...], members: Bits, known: Known) -> Iterable[tuple[Outcome, Bits]]:
+    if not rules:
+        yield "permit", members
+        return
+    told: int = 0
+    if ended:
+        for held in (*known.sent.live, *known.sent.gone, *known.sent.withdrawn):
+            told |= from_hex(held.to) & members
+    if told:
+        yield ("tombstone" if ended == "F07" else "retract"), Bits(told)
+    if rest := members & ~told:
+        yield "deny", Bits(rest)
+
+
+def _due_ms(judged: Iterable[Judged], compiled: Compiled, now_ms: int) -> int:
+    """When time alone can change the decision: an agreement begins or ends, or the item grows too old."""
+    turns = [compiled.next_turn_ms(now_ms) or NEVER_MS]
+    for j in judged:
+        ages = (j.facts.newest_ms + days * DAY_MS + 1 for days, _ in compiled.max_age)
+        turns.append(min((t for t in ages if t > now_ms), default=NEVER_MS))
+    return min(turns)
+
+
+def _digest(judgements: Iterable[Judgement], numbering: str) -> str:
+    document: Mapping[str, object] = {"numbering": numbering, "judgements": [j.model_dump() for j in judgements]}
+    return hashlib.blake2b(orjson.dumps(document), digest_size=12).hexdigest()

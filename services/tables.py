@@ -1,0 +1,148 @@
+"""The tables of the database. What writes each is said at each; times are ms since 1970, `added` in µs."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData()
+# SQLite gives rising row numbers only to a column of exactly this type
+Serial = BigInteger().with_variant(Integer, "sqlite")
+
+# -- the hub itself ---------------------------------------------------------------------------------------
+facts = Table(  # one value per name: the numbering's id
+    "facts", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
+)
+partners = Table(  # the numbering of recipients: a number is given once and never used again
+    "partners",
+    metadata,
+    Column("bit", Integer, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False, unique=True),
+    Column("suspended_ms", BigInteger),
+)
+tokens = Table(  # SHA-256 of bearer tokens
+    "tokens",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("name", Text, nullable=False),  # "staff" or a partner's id
+    Column("scope", Text, nullable=False),  # staff | partner
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger),
+    Column("revoked_ms", BigInteger),
+)
+
+# -- accept -----------------------------------------------------------------------------------------------
+submissions = Table(
+    "submissions",
+    metadata,
+    Column("seq", Serial, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("taken", Integer, nullable=False),
+    Column("refused", Integer, nullable=False),
+    Column("fates", LargeBinary, nullable=False),  # zlib of JSON: one entry per item
+    Column("relayed_ms", BigInteger),
+    sqlite_autoincrement=True,
+)
+outbox = Table(  # what is stored and not yet acknowledged by the broker; a row is deleted when it is
+    "outbox",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("messages", LargeBinary, nullable=False),
+)
+submission_positions = Table(  # the last offset of a submission in each partition of tocsin.reports
+    "submission_positions",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("offset", BigInteger, nullable=False),
+)
+
+# -- share ------------------------------------------------------------------------------------------------
+positions = Table(  # how far each sink has applied each partition, written with the effects
+    "positions",
+    metadata,
+    Column("sink", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+)
+watermarks = Table(  # up to which offset of tocsin.reports everything is visible in the feeds
+    "watermarks",
+    metadata,
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("offset", BigInteger, nullable=False),
+)
+clock = Table(  # the last `added` given out; its row is the lock that keeps `added` rising across writers
+    "clock", metadata, Column("name", Text, primary_key=True), Column("value", BigInteger, nullable=False)
+)
+items = Table(  # the version of each item that the feeds show
+    "items",
+    metadata,
+    Column("fingerprint", LargeBinary, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("counter", BigInteger, nullable=False),
+)
+audiences = Table(  # distinct sets of recipients (hex), and below who is in each
+    "audiences",
+    metadata,
+    Column("id", Serial, primary_key=True, autoincrement=True),
+    Column("recipients", Text, nullable=False, unique=True),
+)
+audience_members = Table(
+    "audience_members",
+    metadata,
+    Column("bit", Integer, primary_key=True, autoincrement=False),
+    Column("audience", BigInteger, primary_key=True, autoincrement=False),
+)
+feed = Table(  # one row per copy and audience; a recipient finds an item in at most one live row
+    "feed",
+    metadata,
+    Column("added", BigInteger, primary_key=True, autoincrement=False),
+    Column("audience", BigInteger, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("live", Boolean, nullable=False),
+    Column("stix_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("modified", Text, nullable=False),  # as in the body
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    Column("category", Text, nullable=False),
+    Column("confidence", Integer),
+    Column("first_seen", Text, nullable=False),
+    Column("last_seen", Text, nullable=False),
+    Column("tlp", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),  # JSON as it goes out
+    Index("feed_by_audience", "audience", "added"),
+    Index("feed_by_fingerprint", "fingerprint"),
+    Index("feed_by_stix_id", "stix_id"),
+)
+
+# -- witness ----------------------------------------------------------------------------------------------
+decisions = Table(  # the last decision on each item
+    "decisions",
+    metadata,
+    Column("fingerprint", LargeBinary, primary_key=True),
+    Column("stix_id", Text, nullable=False, index=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("counter", BigInteger, nullable=False),
+    Column("record", LargeBinary, nullable=False),
+)
+counts = Table(
+    "counts", metadata, Column("name", Text, primary_key=True), Column("value", BigInteger, nullable=False)
+)
+rejected = Table(
+    "rejected",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("stage", Text, nullable=False),
+    Column("code", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("submission", Text, nullable=False, index=True),
+    Column("at", Text, nullable=False),
+    Column("record", LargeBinary, nullable=False),  # the whole `schemas.rejected.Rejected`
+    Column("replayed_ms", BigInteger),
+)
