@@ -61,20 +61,21 @@ def turn(sent: Sent, drafts: Sequence[tuple[Bits, Draft]], lost: Lost, stix_type
     for to, draft in drafts:
         for members, created_ms in _by_created(to, former, draft.created_ms):
             body = draft.body | {"id": id_, "created": format_time(created_ms)}
-            for held in _settle(members, _digest(body), created_ms, draft.modified_ms, generation, live, former):
+            content = _digest(body, draft)
+            for held in _settle(members, content, created_ms, draft.modified_ms, generation, live, former):
                 now_live.append(held)
                 copies.append(_copy(held, body, draft))
     withdrawn = _join(withdrawn)
     after = Sent(
         numbering=sent.numbering,
         generation=generation,
-        live=tuple(now_live),
+        live=tuple(_join(now_live)),
         gone=tuple(
             h for g in gone for h in _part(g, _to(g) & ~permitted if g.generation == generation else _to(g))
         ),
         withdrawn=tuple(withdrawn),
     )
-    return Turn(after, (*copies, *(_tombstone_copy(h, stix_type, fingerprint) for h in withdrawn)))
+    return Turn(after, (*_one_each(copies), *(_tombstone_copy(h, stix_type, fingerprint) for h in withdrawn)))
 
 
 def _settle(
@@ -141,15 +142,30 @@ def _tombstone_copy(held: Held, stix_type: str, fingerprint: bytes) -> Copy:
     )
 
 
+def _one_each(copies: Iterable[Copy]) -> list[Copy]:
+    """Recipients of different contributions that come to the same body get the same copy.
+
+    Of the dates of last sighting it shows the earliest, which everyone of them may know.
+    """
+    by_digest: dict[str, Copy] = {}
+    for copy in copies:
+        if before := by_digest.get(copy.digest):
+            to = to_hex(Bits(from_hex(before.to) | from_hex(copy.to)))
+            last_seen = min(before.last_seen, copy.last_seen)
+            copy = copy.model_copy(update={"to": to, "last_seen": last_seen})
+        by_digest[copy.digest] = copy
+    return list(by_digest.values())
+
+
 def _withdraw(held: Held) -> Held:
     return held.model_copy(update={"content": "", "modified_ms": held.modified_ms + 1})
 
 
 def _join(helds: Iterable[Held]) -> list[Held]:
     """Equal copies of several sets of recipients as one."""
-    joined: dict[tuple[int, int, int], Held] = {}
+    joined: dict[tuple[int, str, int, int], Held] = {}
     for held in helds:
-        key = (held.generation, held.created_ms, held.modified_ms)
+        key = (held.generation, held.content, held.created_ms, held.modified_ms)
         before = joined.get(key)
         to = _to(held) | (_to(before) if before else NOBODY)
         joined[key] = held.model_copy(update={"to": to_hex(Bits(to))})
@@ -172,5 +188,7 @@ def _union(sets: Iterable[int]) -> Bits:
     return Bits(total)
 
 
-def _digest(body: dict[str, Any]) -> str:
-    return hashlib.blake2b(orjson.dumps(body, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()
+def _digest(body: dict[str, Any], draft: Draft) -> str:
+    """Of all that makes a copy another one: not of `modified`, and not of the last sighting."""
+    shown = [body, draft.category, draft.first_seen_ms]
+    return hashlib.blake2b(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()

@@ -13,7 +13,7 @@ from schemas.bits import Bits, from_hex, to_hex
 from schemas.cleared import Cleared
 from schemas.decision import Decision, Group, Judgement, Outcome
 from schemas.errors import Misconfigured
-from schemas.known import NEVER_MS, Contribution, Known
+from schemas.known import NEVER_MS, Contribution, Known, Sent
 from schemas.outgoing import outgoing_id
 from services.govern.compile import Compiled
 from services.govern.facts import Facts, facts_of
@@ -55,7 +55,8 @@ def settle(
     ]
     drafts = _drafts(known, judged, compiled)
     sent, copies = turn(known.sent, drafts, _lost(known, judged), known.type, fingerprint)
-    judgements = tuple(_judgement(j, known, compiled) for j in judged)
+    told = _told(sent, drafts)
+    judgements = tuple(_judgement(j, told, compiled) for j in judged)
     digest = _digest(judgements, compiled.numbering)
     due_ms = _due_ms(judged, compiled, now_ms)
     if digest == known.judged and sent == known.sent:
@@ -125,29 +126,35 @@ def _lost(known: Known, judged: Iterable[Judged]) -> Lost:
     return Lost(withdrawn=Bits(ended | (loud & ~silent)), ended=Bits(ended))
 
 
-def _judgement(judged: Judged, known: Known, compiled: Compiled) -> Judgement:
+def _told(sent: Sent, drafts: Iterable[tuple[Bits, Draft]]) -> Bits:
+    """Those that hold a withdrawal of the item and no copy."""
+    told = 0
+    for held in sent.withdrawn:
+        told |= from_hex(held.to)
+    for to, _ in drafts:
+        told &= ~to
+    return Bits(told)
+
+
+def _judgement(judged: Judged, told: Bits, compiled: Compiled) -> Judgement:
+    ended = judged.verdict.ended
     return Judgement(
         source=judged.source,
         groups=tuple(
-            Group(outcome=outcome, rules=rules, recipients=to_hex(members))
+            Group(outcome=outcome, rules=rules, recipients=to_hex(Bits(members)))
             for rules, all_members in groups(judged.verdict, compiled.everyone)
-            for outcome, members in _outcomes(judged.verdict.ended, rules, all_members, known)
+            for outcome, members in _outcomes(rules, ended, all_members, told)
+            if members
         ),
     )
 
 
-def _outcomes(ended: str, rules: tuple[str, ...], members: Bits, known: Known) -> Iterable[tuple[Outcome, Bits]]:
+def _outcomes(rules: tuple[str, ...], ended: str, members: Bits, told: Bits) -> list[tuple[Outcome, int]]:
     if not rules:
-        yield "permit", members
-        return
-    told: int = 0
-    if ended:
-        for held in (*known.sent.live, *known.sent.gone, *known.sent.withdrawn):
-            told |= from_hex(held.to) & members
-    if told:
-        yield ("tombstone" if ended == "F07" else "retract"), Bits(told)
-    if rest := members & ~told:
-        yield "deny", Bits(rest)
+        return [("permit", members)]
+    if not ended:
+        return [("deny", members)]
+    return [("tombstone" if ended == "F07" else "retract", members & told), ("deny", members & ~told)]
 
 
 def _due_ms(judged: Iterable[Judged], compiled: Compiled, now_ms: int) -> int:

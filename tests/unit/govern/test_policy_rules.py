@@ -1,0 +1,182 @@
+"""The rules of the sharing policy, one table of cases: who is denied, by which rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.agreement import Policy
+from schemas.markings import Pap, Tlp, marking_id
+from services.govern.compile import Compiled
+from services.govern.facts import Facts, facts_of
+from services.govern.policy import RULES, decide, describe, groups
+from tests.unit.govern.world import DAY_MS, NOW_MS, agreement, contribution, known, names, world
+
+PARTNERS = (
+    agreement("clear", tlp="clear"),
+    agreement("green", tlp="green", pap="green", onward="community"),
+    agreement("amber", tlp="amber", onward="clients", max_age_days=90, min_confidence=50),
+    agreement("strict", tlp="amber+strict", purposes=["detect"]),
+    agreement("red", tlp="red", categories=["spyware"]),
+    agreement("community", tlp="red", onward="community", types=["malware"]),
+    agreement("ministry", kind="government", jurisdiction="XA"),
+    agreement("cert", kind="cert", jurisdiction="XA", controlled_by=["XA"]),
+    agreement("former", ends="2026-06-01"),
+)
+ALL = {a.id for a in PARTNERS}
+GREEN = marking_id(Tlp.GREEN)
+PUBLISHED = {"published": True}
+
+
+def decided(**fields: Any) -> dict[str, set[str]]:
+    """rule → whom it denies."""
+    compiled = world(*PARTNERS)
+    item = known(source=contribution(**fields))
+    verdict = decide(facts_of(item, "source", item.contributions["source"], compiled, NOW_MS), compiled)
+    return {rule: names(who, compiled) for rule, who in verdict.denied}
+
+
+TLP_CASES = [
+    ((marking_id(Tlp.CLEAR),), {}, set()),
+    ((GREEN,), {}, {"clear"}),
+    ((marking_id(Tlp.AMBER),), {}, {"clear", "green", "community"}),
+    ((marking_id(Tlp.AMBER_STRICT),), {}, {"clear", "green", "amber", "community"}),
+    ((marking_id(Tlp.RED),), {}, ALL),
+    ((marking_id(Tlp.RED),), {"named": ["red", "amber", "community"]}, ALL - {"red"}),
+    ((marking_id(Tlp.CLEAR), marking_id(Tlp.AMBER)), {}, {"clear", "green", "community"}),
+    ((GREEN, marking_id(Pap.AMBER)), {}, {"clear", "green"}),
+    ((marking_id(Tlp.CLEAR), marking_id(Pap.RED)), {}, {"green"}),
+]
+
+
+@pytest.mark.parametrize(("markings", "handling", "denied"), TLP_CASES)
+def test_tlp_and_pap(markings: tuple[str, ...], handling: dict[str, Any], denied: set[str]) -> None:
+    assert decided(markings=markings, handling=handling, confidence=80).get("F02", set()) == denied
+
+
+UNKNOWN = "marking-definition--00000000-0000-4000-8000-000000000000"
+DENIED_TO_ALL = [
+    ("no marking at all", "F01", {}),
+    ("a marking that nobody knows", "F01", {"markings": (GREEN, UNKNOWN)}),
+    ("PAP alone is no TLP", "F01", {"markings": (marking_id(Pap.CLEAR),)}),
+    ("a granular marking", "F02", {"markings": (GREEN,), "granular": True}),
+    ("consent unknown", "F03", {"markings": (GREEN,), "handling": {"consent": {"status": "unknown"}}}),
+    (
+        "consent granted",
+        "F03",
+        {"markings": (GREEN,), "handling": {"consent": {"status": "granted", "kinds": ["ngo"]}}},
+    ),
+    ("suspects", "F04", {"markings": (GREEN,), "handling": {"suspects": {"XA": 40}}}),
+    ("suspects assessed, none", "F04", {"markings": (GREEN,), "handling": {"suspects": {}}}),
+    ("embargo", "F06", {"markings": (GREEN,), "handling": {"embargo": {"until": "2026-12-01T00:00:00Z"}}}),
+    ("no purpose left", "F08", {"markings": (GREEN,), "handling": {"purposes": []}}),
+    ("personal", "F10", {"markings": (GREEN,), "handling": {"personal": {"description": "drop"}}}),
+]
+
+
+@pytest.mark.parametrize(("why", "rule", "fields"), DENIED_TO_ALL, ids=[case[0] for case in DENIED_TO_ALL])
+def test_denied_to_all(why: str, rule: str, fields: dict[str, Any]) -> None:
+    assert decided(**fields)[rule] == ALL
+
+
+def test_states_get_only_what_is_clear_and_published() -> None:
+    clear = (marking_id(Tlp.CLEAR),)
+    assert "F05" not in decided(markings=clear, handling=PUBLISHED)
+    assert decided(markings=clear)["F05"] == {"ministry", "cert"}
+    assert decided(markings=(GREEN,), handling=PUBLISHED)["F05"] == {"ministry", "cert"}
+    assert decided(markings=(*clear, marking_id(Pap.GREEN)), handling=PUBLISHED)["F05"] == {"ministry", "cert"}
+
+
+def test_purpose_age_and_confidence() -> None:
+    assert decided(markings=(GREEN,), handling={"purposes": ["assist"]})["F08"] == {"strict"}
+    old = NOW_MS - 90 * DAY_MS
+    assert "F09" not in decided(markings=(GREEN,), modified_ms=old, last_seen_ms=old)
+    assert decided(markings=(GREEN,), modified_ms=old - 1, last_seen_ms=old - 1)["F09"] == {"amber"}
+    assert "F09" not in decided(markings=(GREEN,), modified_ms=old - 1, last_seen_ms=NOW_MS)
+    assert decided(markings=(GREEN,), confidence=49)["F12"] == {"amber"}
+    assert "F12" not in decided(markings=(GREEN,), confidence=50)
+    assert decided(markings=(GREEN,))["F12"] == {"amber"}
+
+
+def test_the_permit_needs_an_agreement_in_force_that_wants_it() -> None:
+    assert decided(markings=(GREEN,))["P00"] == {"former", "red", "community"}
+    assert decided(markings=(GREEN,), handling={"category": "spyware"})["P00"] == {"former", "community"}
+    assert decided(markings=(GREEN,), handling={"category": "phishing"})["P00"] == {"former", "red", "community"}
+
+
+def test_all_denials_are_collected() -> None:
+    rules = {rule for rule, who in decided(handling={"consent": {"status": "unknown"}}).items() if "clear" in who}
+    assert rules == {"F01", "F03"}
+
+
+def test_what_cannot_be_without_a_reference_is_denied() -> None:
+    compiled = world(*PARTNERS)
+    source = contribution(markings=(GREEN,), source_ref="indicator--1", target_ref="malware--2")
+    item = known(source=source).model_copy(update={"type": "relationship"})
+    verdict = decide(facts_of(item, "source", source, compiled, NOW_MS), compiled)
+    assert names(dict(verdict.denied)["F11"], compiled) == ALL
+    assert not verdict.permitted
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [({"revoked": True}, "F07"), ({"handling": {"consent": {"status": "withdrawn"}}}, "F03")],
+)
+def test_lifecycle_decides_alone(fields: dict[str, Any], rule: str) -> None:
+    assert decided(markings=(UNKNOWN,), **fields) == {rule: ALL}
+
+
+def test_default_deny() -> None:
+    """No partner, no rule and no fact that is missing may ever permit."""
+    nobody = world()
+    item = known(source=contribution(markings=(marking_id(Tlp.CLEAR),)))
+    facts = facts_of(item, "source", item.contributions["source"], nobody, NOW_MS)
+    assert decide(facts, nobody).permitted == 0
+    stranger = known(stranger=contribution())
+    compiled = world(*PARTNERS)
+    verdict = decide(facts_of(stranger, "stranger", stranger.contributions["stranger"], compiled, NOW_MS), compiled)
+    assert verdict.permitted == 0
+    assert {"F01", "F03"} <= {rule for rule, _ in verdict.denied}
+
+
+def test_an_error_in_a_rule_denies_everyone() -> None:
+    def broken(_facts: Facts, _compiled: Compiled) -> Any:
+        raise ZeroDivisionError
+
+    compiled = world(*PARTNERS)
+    item = known(source=contribution(markings=(marking_id(Tlp.CLEAR),), handling=PUBLISHED, confidence=90))
+    facts = facts_of(item, "source", item.contributions["source"], compiled, NOW_MS)
+    assert decide(facts, compiled).permitted
+    verdict = decide(facts, compiled, (*RULES, ("F99", broken)))
+    assert verdict.permitted == 0
+    assert verdict.errors == ("F99: ZeroDivisionError",)
+
+
+def test_a_marking_that_the_policy_maps() -> None:
+    compiled = world(*PARTNERS, policy=Policy(markings={UNKNOWN: "amber"}))
+    item = known(source=contribution(markings=(UNKNOWN,)))
+    facts = facts_of(item, "source", item.contributions["source"], compiled, NOW_MS)
+    assert facts.tlp is Tlp.AMBER
+    assert "F01" not in dict(decide(facts, compiled).denied)
+
+
+def test_groups_part_everyone_by_their_rules() -> None:
+    compiled = world(*PARTNERS)
+    item = known(source=contribution(markings=(GREEN,), confidence=80))
+    verdict = decide(facts_of(item, "source", item.contributions["source"], compiled, NOW_MS), compiled)
+    parts = groups(verdict, compiled.everyone)
+    together = 0
+    for _, who in parts:
+        assert not together & who
+        together |= who
+    assert together == compiled.everyone
+    by_rules = {rules: names(who, compiled) for rules, who in parts}
+    assert by_rules[()] == {"green", "amber", "strict"}
+    assert by_rules[("F05",)] == {"ministry", "cert"}
+    assert by_rules[("F02",)] == {"clear"}
+
+
+def test_every_rule_can_be_described() -> None:
+    assert all(len(text) > 10 for text in describe().values())
+    assert {rule for rule, _ in RULES} <= describe().keys()
