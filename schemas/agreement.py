@@ -14,8 +14,9 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from schemas.errors import Misconfigured
+from schemas.errors import Misconfigured, clip
 from schemas.handling import Category, ConsentStatus, Country, Purpose
+from schemas.markings import STATEMENT, level_named
 
 PartnerKind = Literal["platform", "government", "ngo", "cert"]
 TlpName = Literal["clear", "green", "amber", "amber+strict", "red"]
@@ -160,6 +161,13 @@ class Policy(BaseModel):
     markings: Mapping[str, str] = {}
     statistics_k: int = Field(default=5, ge=1)
     retention_days: int = Field(default=3650, ge=1)
+
+    @model_validator(mode="after")
+    def _levels_are_known(self) -> Self:
+        for marking, word in self.markings.items():
+            if word != STATEMENT and level_named(word) is None:
+                raise ValueError(f"markings: {clip(word)!r} (of {clip(marking)}) is no level and not `statement`")
+        return self
 
 
 def read_agreement(text: str, file: str) -> Agreement:

@@ -197,3 +197,28 @@ def definition(level: Level) -> dict[str, Any]:
         fields = {"extension_type": "property-extension", "tlp_2_0": level.label}
         return marking | {"extensions": {TLP2_EXTENSION: fields}}
     return marking | {"definition_type": "statement", "definition": {"statement": name}}
+
+
+def is_tlp1(body: Mapping[str, Any]) -> bool:
+    """Whether a body with `definition_type` tlp is one of the four that STIX 2.1 section 7.2.1.4 prescribes."""
+    word = TLP1_LEVELS.get(body["id"])
+    return (
+        word is not None
+        and body["definition"] == {"tlp": word}
+        and body["created"] == "2017-01-20T00:00:00.000Z"
+        and body.get("name", f"TLP:{word.upper()}") == f"TLP:{word.upper()}"
+    )
+
+
+def agrees(body: Mapping[str, Any]) -> bool:
+    """Whether a marking-definition says what its id is known to mean; true where its id is not pinned."""
+    level = PINNED.get(body["id"])
+    if level is None:
+        return True
+    if body["id"] in TLP1_LEVELS:
+        return "definition" not in body or is_tlp1(body)
+    expected = definition(level)
+    if isinstance(level, Tlp):
+        extension = body.get("extensions", {}).get(TLP2_EXTENSION)
+        return isinstance(extension, dict) and extension.get("tlp_2_0") == level.label
+    return bool(body.get("definition") == expected["definition"])
