@@ -1,0 +1,176 @@
+"""Makes a hub from its settings and runs parts of it in this process until it is told to stop.
+
+Crash-only: when a part dies, the process ends with the reason, and a supervisor starts it again. Nothing that
+was answered 202 is lost by that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from aiohttp import web
+
+from schemas.errors import Misconfigured
+from schemas.topics import TOPICS
+from services import directory, tokens
+from services.accept.agent import Relay
+from services.enrich.domain import suffix_list
+from services.govern.compile import compile_policy
+from services.hub import Hub, now_ms
+from services.migrate import is_current, upgrade
+from services.pipeline import CORE, core
+from services.settings import Settings
+from services.share.agent import ShareSink
+from services.store import Store
+from services.stream import open_streams
+from services.stream.types import Service, Streams
+from services.web import application
+from services.witness.agent import WitnessSink
+
+PARTS = ("serve", CORE, "share", "witness")
+log = logging.getLogger("tocsin")
+
+
+def open_hub(settings: Settings, store: Store) -> Hub:
+    """The hub of this process; raises `Misconfigured` where settings or agreements are wrong."""
+    with store.engine.begin() as connection:
+        partners = directory.load(connection, settings.agreements, settings.policy)
+    return Hub(settings=settings, store=store, secret=secret(settings.secret_path), directory=partners)
+
+
+def secret(file: Path) -> bytes:
+    """The hub's secret (32 bytes, hex in a file of mode 0600); made where there is none.
+
+    Every id and fingerprint hangs on it: another secret is another hub.
+    """
+    if not file.exists():
+        write_private(file, secrets.token_hex(32) + "\n")
+    text = file.read_text().strip()
+    if len(text) < 64:
+        raise Misconfigured(
+            "secret-invalid", "the secret is not 32 bytes in hex", where=str(file), hint="restore it"
+        )
+    return bytes.fromhex(text)
+
+
+def write_private(file: Path, text: str) -> None:
+    """Writes a file that only its owner can read."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+        stream.write(text)
+
+
+def leave_staff_token(hub: Hub) -> None:
+    """Leaves the operator's token in the data directory, for commands on the same machine."""
+    file = hub.settings.staff_token_path
+    with hub.store.engine.begin() as connection:
+        if file.exists() and tokens.is_valid(connection, file.read_text().strip(), now_ms()):
+            return
+        write_private(file, tokens.issue(connection, "staff", "staff", now_ms()) + "\n")
+
+
+async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, ready: Callable[[str], None]) -> None:
+    """Runs `parts` of PARTS until SIGINT or SIGTERM. `ready` is told the address once everything works.
+
+    With `migrate` the database and the topics are brought up to date first; else they must be.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stopping = _stop_signals()
+    async with AsyncExitStack() as stack:
+        store = Store(settings.database_url)
+        stack.callback(store.close)
+        streams = open_streams(settings.broker, store, settings.kafka_security)
+        await streams.start()
+        stack.push_async_callback(streams.stop)
+        if migrate:
+            await asyncio.to_thread(upgrade, store.engine)
+            await streams.create_topics(TOPICS)
+        elif not await asyncio.to_thread(is_current, store.engine):
+            raise Misconfigured("not-migrated", "the database is not of this version", hint="run `tocsin migrate`")
+        hub = open_hub(settings, store)
+        if "serve" in parts:
+            leave_staff_token(hub)
+        address = ""
+        services: list[Service] = []
+        for part in PARTS[1:]:
+            if part in parts:
+                services.append(_worker(part, hub, streams))
+        relay = Relay(hub, streams) if "serve" in parts else None
+        if relay:
+            services.append(relay)
+        for service in services:
+            stack.push_async_callback(service.stop)
+        await asyncio.gather(*(service.start() for service in services))
+        if relay:
+            address = await _listen(application(hub, relay.wake.set), hub, stack)
+        gc.freeze()
+        ready(address)
+        await _until(stopping, services)
+        log.info("stopping")
+
+
+async def migrate(settings: Settings, *, check: bool) -> bool:
+    """Brings database and topics up to date, or with `check` only says whether the database is."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    async with AsyncExitStack() as stack:
+        store = Store(settings.database_url)
+        stack.callback(store.close)
+        if check:
+            return await asyncio.to_thread(is_current, store.engine)
+        streams = open_streams(settings.broker, store, settings.kafka_security)
+        await streams.start()
+        stack.push_async_callback(streams.stop)
+        await asyncio.to_thread(upgrade, store.engine)
+        await streams.create_topics(TOPICS)
+    return True
+
+
+def _worker(part: str, hub: Hub, streams: Streams) -> Service:
+    if part == CORE:
+        return streams.run(core(compile_policy(hub.directory), suffix_list()))
+    return streams.run(ShareSink(hub) if part == "share" else WitnessSink(hub))
+
+
+async def _listen(app: web.Application, hub: Hub, stack: AsyncExitStack) -> str:
+    host, port = hub.settings.host_and_port
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise Misconfigured(
+            "address-in-use",
+            f"can't listen on {hub.settings.listen}: {error.strerror}",
+            hint="choose another --port",
+        ) from None
+    bound = runner.addresses[0]
+    return f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}"
+
+
+def _stop_signals() -> asyncio.Event:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def _until(stopping: asyncio.Event, services: list[Service]) -> None:
+    """Waits for the signal; raises what any part died of."""
+    stop = asyncio.create_task(stopping.wait())
+    deaths = [asyncio.create_task(service.failed()) for service in services]
+    done, _ = await asyncio.wait([stop, *deaths], return_when=asyncio.FIRST_COMPLETED)
+    for task in [stop, *deaths]:
+        task.cancel()
+    for death in deaths:
+        if death in done:
+            raise death.result()
