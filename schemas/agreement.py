@@ -188,7 +188,8 @@ def _read(model: type[M], text: str, file: str) -> M:
             "not-toml", f"this is not TOML: {error}", where=file, hint="mend the place it names"
         ) from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        # a misspelt key is also a missing one; the misspelling is what can be shown
+        first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
         path = [str(step) for step in first["loc"]]
         where = f"{file}:{_line_of(path, text)}"
         what = f"{'.'.join(path) or 'the file'}: {first['msg']}"

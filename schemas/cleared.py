@@ -27,6 +27,9 @@ class Copy(BaseModel):
     first_seen: str = ""
     last_seen: str = ""
     tlp: str = ""
+    value: str = ""
+    """Instead of the item's value where sources spell it differently (kind `complex`): else it would tell how a
+    source spells it whose word this recipient may not see."""
 
 
 class Cleared(BaseModel):

@@ -32,6 +32,8 @@ class Contribution(BaseModel):
     first_seen_ms: int
     last_seen_ms: int
     labels: tuple[str, ...] = ()
+    value: str = ""
+    """The source's own spelling, where the identity allows several (kind `complex`); else empty."""
     count: int = 1
 
 

@@ -166,6 +166,8 @@ def from_cell(scheme: str, cell: str) -> str | None:
 
 def _plain(text: str) -> str:
     """Without what a reader can't see: width, case, invisible characters, outer blanks."""
+    if text.isascii() and text.isprintable():
+        return text.lower().strip()
     wide = unicodedata.normalize("NFKC", text).casefold()
     return "".join(c for c in wide if unicodedata.category(c) not in ("Cf", "Cc")).strip()
 

@@ -44,6 +44,7 @@ def _contribution(report: Report) -> Contribution:
         first_seen_ms=report.first_seen_ms,
         last_seen_ms=report.last_seen_ms,
         labels=report.labels,
+        value=report.value if report.kind == "complex" else "",
     )
 
 

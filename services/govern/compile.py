@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from schemas.agreement import Agreement, Contributes, Partner, Receives
 from schemas.bits import NOBODY, Bits, of
 from schemas.markings import SHIPPED, Pap, Tlp, level_named
-from services.hub import Directory
+
+if TYPE_CHECKING:  # a plain value, defined beside what does I/O
+    from services.hub import Directory
 
 
 @dataclass(frozen=True)

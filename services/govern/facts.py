@@ -43,6 +43,7 @@ class Facts(NamedTuple):
     confidence: int | None
     revoked: bool
     required_references: bool
+    probation: bool
     newest_ms: int
     now_ms: int
 
@@ -69,6 +70,7 @@ def facts_of(known: Known, source: str, contribution: Contribution, compiled: Co
         published=_stated(handling.published, defaults.published, False),
         confidence=confidence if isinstance(confidence, int) else defaults.confidence,
         revoked=contribution.revoked,
+        probation=terms.probation if terms else True,
         required_references=any(name in contribution.object for name in REQUIRED_REFERENCES.get(known.type, ())),
         newest_ms=max(contribution.modified_ms, contribution.last_seen_ms),
         now_ms=now_ms,

@@ -129,6 +129,7 @@ def _copy(held: Held, body: dict[str, Any], draft: Draft) -> Copy:
         first_seen=format_time(draft.first_seen_ms),
         last_seen=format_time(draft.last_seen_ms),
         tlp=draft.tlp.label,
+        value=draft.value,
     )
 
 

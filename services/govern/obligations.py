@@ -77,6 +77,7 @@ class Draft(NamedTuple):
     first_seen_ms: int
     last_seen_ms: int
     tlp: Tlp
+    value: str
 
 
 def merge_visible(known: Known, visible: Sequence[Visible]) -> Draft:
@@ -96,8 +97,9 @@ def merge_visible(known: Known, visible: Sequence[Visible]) -> Draft:
     if confidence is not None:
         body["confidence"] = confidence
     first_seen_ms = min(v.contribution.first_seen_ms for v in ranked)
+    value = ranked[0].contribution.value
     if known.type == "indicator":
-        _indicator(body, known, objects, first_seen_ms)
+        _indicator(body, Ioc(known.kind, value or known.value), objects, first_seen_ms)
     stated = next((v.facts.category for v in ranked if v.facts.category), None)
     body["object_marking_refs"] = _markings(ranked)
     body |= _extension(stated, ranked)
@@ -110,6 +112,7 @@ def merge_visible(known: Known, visible: Sequence[Visible]) -> Draft:
         first_seen_ms=first_seen_ms,
         last_seen_ms=max(v.contribution.last_seen_ms for v in ranked),
         tlp=_strictest(ranked),
+        value=value,
     )
 
 
@@ -127,14 +130,12 @@ def _merged(name: str, objects: Sequence[Mapping[str, Any]]) -> Any:
     return [entry for i, entry in enumerate(joined) if entry not in joined[:i]]
 
 
-def _indicator(
-    body: dict[str, Any], known: Known, objects: Iterable[Mapping[str, Any]], first_seen_ms: int
-) -> None:
+def _indicator(body: dict[str, Any], ioc: Ioc, objects: Iterable[Mapping[str, Any]], first_seen_ms: int) -> None:
     """The pattern is made from the item's identity, so that no source's spelling of it leaves."""
-    if known.kind.startswith("pattern:"):
-        body["pattern"] = known.value
+    if ioc.kind.startswith("pattern:"):
+        body["pattern"] = ioc.value
     else:
-        body["pattern"] = generate(Ioc(known.kind, known.value))
+        body["pattern"] = generate(ioc)
         body["pattern_type"] = "stix"
         body["pattern_version"] = "2.1"
     body["valid_from"] = format_time(first_seen_ms)

@@ -4,8 +4,8 @@ All forbids are evaluated and all denials collected; without the permit P00 nobo
 raises denies everyone. A recipient that no rule denies is permitted.
 
 Narrower than the full policy where a rule's finer part is still to come: consent, suspects, embargoes, personal
-selectors, granular markings and required references deny everyone, and governments and whoever a state
-controls get only what is CLEAR and published.
+selectors, granular markings and required references deny everyone, so does a source on probation, and
+governments and whoever a state controls get only what is CLEAR and published.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def f12_quality(facts: Facts, compiled: Compiled) -> Bits:
 
 def p00_permit(facts: Facts, compiled: Compiled) -> Bits:
     """The permit: an agreement in force that wants this category and this type. Denies everyone else."""
-    if facts.type not in ALLOWED:
+    if facts.type not in ALLOWED or facts.probation:
         return compiled.everyone
     category = _union(compiled.categories, "*", facts.category or "*")
     type_ = _union(compiled.types, "*", facts.type)

@@ -53,7 +53,9 @@ def test_a_replay_changes_nothing_counts_included(replayed: tuple[int, int]) -> 
 
 
 def test_a_newer_version_replaces_and_an_older_one_is_only_counted() -> None:
-    known = after(report(1, at=2000, name="first"), report(2, at=3000, name="newer"), report(3, at=1000, name="older"))
+    known = after(
+        report(1, at=2000, name="first"), report(2, at=3000, name="newer"), report(3, at=1000, name="older")
+    )
     word = known.contributions["alpha"]
     assert (word.object["name"], word.count) == ("newer", 3)
     assert (word.created_ms, word.first_seen_ms, word.last_seen_ms) == (1000, 1000, 3000)

@@ -105,6 +105,14 @@ def test_the_permit_needs_an_agreement_in_force_that_wants_it() -> None:
     assert decided(markings=(GREEN,), handling={"category": "phishing"})["P00"] == {"former", "red", "community"}
 
 
+def test_a_source_on_probation_reaches_nobody() -> None:
+    new = agreement("new", receives=False, contributes={"probation": True, "defaults": {"consent": "not-required"}})
+    compiled = world(*PARTNERS, new)
+    word = contribution(markings=(marking_id(Tlp.CLEAR),), handling=PUBLISHED, confidence=90)
+    verdict = decide(facts_of(known(new=word), "new", word, compiled, NOW_MS), compiled)
+    assert names(dict(verdict.denied)["P00"], compiled) == ALL
+
+
 def test_all_denials_are_collected() -> None:
     rules = {rule for rule, who in decided(handling={"consent": {"status": "unknown"}}).items() if "clear" in who}
     assert rules == {"F01", "F03"}

@@ -81,6 +81,20 @@ def test_the_pattern_is_made_from_the_identity() -> None:
     assert body["pattern"] == "[domain-name:value = 'lure.example']"
 
 
+def test_a_complex_pattern_shows_the_spelling_of_a_source_that_the_recipient_may_see() -> None:
+    spelled = {"alpha": ("[a:b = 'x' AND a:c = 'y']", Tlp.AMBER), "beta": ("[a:c = 'y' AND a:b = 'x']", Tlp.CLEAR)}
+    words = {
+        source: contribution(markings=(marking_id(level),)).model_copy(update={"value": value})
+        for source, (value, level) in spelled.items()
+    }
+    item = known(kind="complex", value=spelled["alpha"][0], **words)
+    copies = decide(item).cleared
+    assert seen(copies, "low")[0]["pattern"] == spelled["beta"][0]
+    assert {copy.value for copy in copies.copies if "low" in names(from_hex(copy.to), WORLD)} == {
+        spelled["beta"][0]
+    }
+
+
 def test_what_is_on_no_list_does_not_leave() -> None:
     private = {"x_case": "C-7", "created_by_ref": "identity--1", "extensions": {"a": {}}, "object_refs": []}
     item = known(alpha=contribution(markings=(marking_id(Tlp.CLEAR),), labels=("tlp:red",), **private))
