@@ -82,7 +82,8 @@ async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, read
 
     With `migrate` the database and the topics are brought up to date first; else they must be.
     """
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.umask(0o077)  # database, log and secrets are for nobody else on this machine
+    settings.data.mkdir(parents=True, exist_ok=True)
     stopping = _stop_signals()
     async with AsyncExitStack() as stack:
         store = Store(settings.database_url)
@@ -119,7 +120,8 @@ async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, read
 
 async def migrate(settings: Settings, *, check: bool) -> bool:
     """Brings database and topics up to date, or with `check` only says whether the database is."""
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.umask(0o077)
+    settings.data.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
         store = Store(settings.database_url)
         stack.callback(store.close)

@@ -1,0 +1,47 @@
+"""Puts the HTTP parts of the stages on one port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+
+from aiohttp import web
+
+from services import partners
+from services.accept import http as accept
+from services.hub import Hub
+from services.migrate import is_current
+from services.openapi import describe
+from services.problems import problem_documents
+from services.share import http as share
+from services.tokens import Authenticator
+from services.witness import http as witness
+
+
+def application(hub: Hub, wake_relay: Callable[[], None]) -> web.Application:
+    """Every route of the hub. `wake_relay` is called after each stored submission."""
+    authenticator = Authenticator(hub.store, hub.clock)
+    app = web.Application(middlewares=[problem_documents], client_max_size=hub.settings.max_body_bytes)
+    accept.attach(app, hub, authenticator, wake_relay)
+    share.attach(app, hub, authenticator)
+    witness.attach(app, hub, authenticator, wake_relay)
+    partners.attach(app, hub, authenticator)
+
+    async def healthz(_request: web.Request) -> web.Response:
+        """Whether the process lives."""
+        return web.json_response({"status": "alive"})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        """Whether requests can be served."""
+        current = await hub.store.read(lambda connection: is_current(connection.engine))
+        return web.json_response({"status": "ready" if current else "not migrated"}, status=200 if current else 503)
+
+    async def openapi(_request: web.Request) -> web.Response:
+        """This description."""
+        return web.json_response(description)
+
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/api/openapi.json", openapi)
+    description = describe(app, version("tocsin"))
+    return app
