@@ -1,0 +1,151 @@
+"""The relay: moves stored submissions from the outbox on to the broker, in order, and loses none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from schemas.report import with_seq
+from schemas.topics import REJECTED, REPORTS, Topic
+from services.accept.framing import Parcel
+from services.accept.inbox import Positions, Waiting, mark_relayed, next_waiting
+from services.hub import Hub
+from services.stream.types import Message, Streams
+
+log = logging.getLogger(__name__)
+
+ROUND_BYTES = 8 * 1024 * 1024
+APPEND_MESSAGES = 5_000  # an append holds the log's only writer: others get their turn in between
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
+LOOK_SECONDS = {True: 5.0, False: 0.25}  # on PostgreSQL other processes fill the outbox too, and can't wake us
+_RELAY_LOCK = 0x70C52
+
+
+class Relay:
+    """Set `wake` after each stored submission.
+
+    A broker that does not answer is asked again, with longer and longer pauses; what is stored stays stored.
+    A crash between the broker's acknowledgement and ours sends the same again, under the same `seq`, which
+    dedupe takes for a replay. An error of the database ends the relay: see `failed`.
+    """
+
+    def __init__(self, hub: Hub, streams: Streams) -> None:
+        self._hub = hub
+        self._streams = streams
+        self._task: asyncio.Task[None] | None = None
+        self.wake = asyncio.Event()
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="accept-relay")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._task
+
+    async def failed(self) -> BaseException:
+        """Waits until the relay dies by itself, and says of what."""
+        if self._task is None:
+            raise RuntimeError("the relay was not started")
+        await asyncio.wait([self._task])
+        if self._task.cancelled():
+            await asyncio.Event().wait()
+        return self._task.exception() or RuntimeError("the relay ended")
+
+    async def _run(self) -> None:
+        look_seconds = LOOK_SECONDS[self._hub.store.is_sqlite]
+        with _OnlyRelay(self._hub) as only:
+            while True:
+                self.wake.clear()
+                while await asyncio.to_thread(only.held) and await self._round():
+                    pass
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.wake.wait(), look_seconds)
+
+    async def _round(self) -> bool:
+        """Relays what is at the head of the outbox; false where there is nothing."""
+        waiting = await next_waiting(self._hub, ROUND_BYTES)
+        if not waiting:
+            return False
+        positions = await self._send(waiting)
+        await mark_relayed(self._hub, positions)
+        return True
+
+    async def _send(self, waiting: Sequence[Waiting]) -> Positions:
+        positions: Positions = {submission.seq: {} for submission in waiting}
+        for topic in (REPORTS, REJECTED):
+            numbered = [(s.seq, parcel) for s in waiting for parcel in s.parcels if parcel.topic is topic]
+            for start in range(0, len(numbered), APPEND_MESSAGES):
+                part = numbered[start : start + APPEND_MESSAGES]
+                places = await self._append(topic, [_message(seq, parcel) for seq, parcel in part])
+                if topic is REPORTS:
+                    _keep_last(positions, [seq for seq, _ in part], places)
+        return positions
+
+    async def _append(self, topic: Topic, messages: Sequence[Message]) -> list[tuple[int, int]]:
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await self._streams.append(topic, messages)
+            except Exception as error:  # a driver's errors are its library's: whichever it is, try again
+                log.warning("broker: %s; next try in %.1f s", type(error).__name__, pause)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _message(seq: int, parcel: Parcel) -> Message:
+    value = with_seq(parcel.value, seq) if parcel.topic is REPORTS else parcel.value
+    return Message(parcel.key, value)
+
+
+def _keep_last(positions: Positions, seqs: Sequence[int], places: Sequence[tuple[int, int]]) -> None:
+    for seq, (partition, offset) in zip(seqs, places, strict=True):
+        of_submission = positions[seq]
+        of_submission[partition] = max(offset, of_submission.get(partition, -1))
+
+
+class _OnlyRelay:
+    """Holds PostgreSQL's advisory lock, so that one relay at a time keeps the order. SQLite has one process.
+
+    If the connection breaks, the lock is gone and another relay may take over; a round that is under way then
+    repeats what the other sends, which is harmless.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._engine = None if hub.store.is_sqlite else hub.store.engine
+        self._connection: Connection | None = None
+
+    def __enter__(self) -> _OnlyRelay:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._drop()
+
+    def held(self) -> bool:
+        """Takes the lock if it is free; true while we have it. Blocks: call it in a thread."""
+        if self._engine is None:
+            return True
+        try:
+            if self._connection is not None:
+                self._connection.execute(sa.select(1))
+                return True
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            if connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_RELAY_LOCK))):
+                self._connection = connection
+                return True
+            connection.close()
+        except sa.exc.OperationalError:
+            self._drop()
+        return False
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.invalidate()  # the lock is the session's: it must not go back into the pool
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,291 @@
+"""The door over HTTP: submissions come in, and what became of each is told to who sent it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from aiohttp import hdrs, web
+from aiohttp.http_exceptions import ContentEncodingError
+
+from schemas.agreement import Agreement
+from schemas.errors import BodyRefused, ItemRefused, clip
+from schemas.outgoing import outgoing_id
+from schemas.rejected import Rejected
+from schemas.timestamps import format_time
+from services.accept import formats
+from services.accept.inbox import Stored, find_submission, is_suspended, store_submission
+from services.accept.packing import Fate, Origin, Packed, decompress_fates, prepare
+from services.accept.reading import Reading, Refusal
+from services.accept.unzip import too_large
+from services.hub import Hub
+from services.problems import RequestRefused, problem
+from services.tokens import Authenticator, Principal
+
+PATH = "/api/v1/submissions"
+MAX_AT_ONCE = 32
+PARSERS = 2  # they share one interpreter: more would only take turns
+BODY_TIMEOUT_SECONDS = 120
+RETRY_AFTER_SECONDS = 2
+PAGE_ITEMS, MAX_PAGE_ITEMS = 100, 1000
+ENCODINGS = ("", "identity", "gzip", "x-gzip")  # gzip stays as it is: `formats` knows it by its first bytes
+
+_id_form = re.compile(r"[0-9a-f-]{36}").fullmatch
+
+
+def attach(app: web.Application, hub: Hub, authenticator: Authenticator, wake_relay: Callable[[], None]) -> None:
+    """Adds the submissions resource to `app`; `wake_relay` is called after each stored submission."""
+    door = _Door(hub, authenticator, wake_relay)
+    app.router.add_post(PATH, door.submit)
+    app.router.add_get(PATH + "/{id}", door.status)
+
+
+@dataclass
+class _Door:
+    hub: Hub
+    authenticator: Authenticator
+    wake_relay: Callable[[], None]
+    parsers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARSERS))
+    inside: int = 0
+
+    async def submit(self, request: web.Request) -> web.Response:
+        """Takes a submission: STIX 2.1 or 2.0, a MISP event, CSV, a list of hosts; each also as gzip."""
+        principal = await self.authenticator.authenticate(request)
+        agreement = await self._source(principal, request.query.get("source"))
+        with self._admitted():
+            body = await _body(request, self.hub.settings.max_body_bytes)
+            origin = Origin(str(uuid.uuid4()), agreement.id, self.hub.clock())
+            async with self.parsers:
+                try:
+                    packed = await asyncio.to_thread(
+                        self._read, body, request.content_type, _filename(request), agreement, origin
+                    )
+                except BodyRefused as refusal:
+                    await self._keep_refused(body, refusal, origin)
+                    raise
+            del body
+            await store_submission(self.hub, origin, packed)
+        self.wake_relay()
+        return _refused(origin, packed) if packed.refused and not packed.taken else _accepted(origin, packed)
+
+    def _read(self, body: bytes, content_type: str, filename: str, agreement: Agreement, origin: Origin) -> Packed:
+        max_bytes = self.hub.settings.max_body_bytes
+        reading = formats.read(body, content_type, filename, agreement, origin.received_ms, max_bytes)
+        return prepare(reading, origin, self.hub.secret)
+
+    async def _keep_refused(self, body: bytes, refusal: BodyRefused, origin: Origin) -> None:
+        """What can't be taken as a whole is kept with its reason too."""
+        whole = ItemRefused(refusal.code, refusal.what, where=refusal.where, hint=refusal.hint)
+        reading = Reading("unknown", (Refusal("", whole, lambda: body),))
+        await store_submission(self.hub, origin, prepare(reading, origin, self.hub.secret))
+        self.wake_relay()
+
+    async def _source(self, principal: Principal, asked: str | None) -> Agreement:
+        """The agreement under which this submission comes in; raises `RequestRefused`."""
+        if principal.scope == "partner":
+            if asked is not None and asked != principal.name:
+                raise RequestRefused(
+                    403,
+                    "source-not-yours",
+                    "this token is not the one of that source",
+                    where="source",
+                    hint=f"leave `source` out: your token says that you are {principal.name}",
+                )
+            asked = principal.name
+        if not asked:
+            raise RequestRefused(
+                400, "source-missing", "a staff token speaks for no source", where="source", hint="add ?source=ID"
+            )
+        agreement = self.hub.directory.agreements.get(asked)
+        if agreement is None:
+            raise RequestRefused(
+                404,
+                "unknown-source",
+                f"there is no agreement with {clip(asked)!r}",
+                where="source",
+                hint="`tocsin partner list` shows the ids; an agreement is a file in the folder of agreements",
+            )
+        await self._check_contributes(agreement)
+        return agreement
+
+    async def _check_contributes(self, agreement: Agreement) -> None:
+        today = datetime.fromtimestamp(self.hub.clock() / 1000, UTC).date()
+        if agreement.contributes is None:
+            code, what = "not-a-contributor", "the agreement is one for receiving only"
+            hint = "the operator adds [contributes] to the agreement"
+        elif not agreement.in_force(today) or await is_suspended(self.hub, agreement.id):
+            code, what = "agreement-not-in-force", "the agreement is not in force today"
+            hint = "the operator renews the agreement"
+        else:
+            return
+        raise RequestRefused(403, code, what, where="source", hint=hint)
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self.inside >= MAX_AT_ONCE:
+            raise RequestRefused(
+                503,
+                "busy",
+                "too many submissions are being read",
+                hint=f"send it again in {RETRY_AFTER_SECONDS} seconds",
+                headers={hdrs.RETRY_AFTER: str(RETRY_AFTER_SECONDS)},
+            )
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+
+    async def status(self, request: web.Request) -> web.Response:
+        """What became of a submission, item by item; only its own source and staff can ask."""
+        principal = await self.authenticator.authenticate(request)
+        wanted = request.match_info["id"]
+        stored = await find_submission(self.hub, wanted) if _id_form(wanted) else None
+        if stored is None or (principal.scope == "partner" and principal.name != stored.source):
+            raise RequestRefused(
+                404, "no-such-submission", "you sent no submission with this id", where="id", hint="check the id"
+            )
+        offset = _number(request, "offset", 0, least=0, most=10**9)
+        limit = _number(request, "limit", PAGE_ITEMS, least=1, most=MAX_PAGE_ITEMS)
+        return _json(200, await asyncio.to_thread(_status, stored, offset, limit))
+
+
+async def _body(request: web.Request, max_bytes: int) -> bytes:
+    """The body; refused as soon as it is known to be larger than `max_bytes`."""
+    if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in ENCODINGS:
+        raise BodyRefused(
+            "encoding-unknown",
+            "the hub does not know this content encoding",
+            where=hdrs.CONTENT_ENCODING,
+            hint="send gzip, or no encoding",
+            status=415,
+        )
+    if (request.content_length or 0) > max_bytes:
+        raise too_large(max_bytes)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise too_large(max_bytes)
+    except TimeoutError:
+        raise BodyRefused(
+            "too-slow",
+            f"the body did not arrive within {BODY_TIMEOUT_SECONDS} seconds",
+            hint="send less at a time",
+            status=408,
+        ) from None
+    except (ContentEncodingError, web.RequestPayloadError):
+        raise BodyRefused(
+            "encoding-invalid",
+            "the body is not what its content encoding says",
+            where=hdrs.CONTENT_ENCODING,
+            hint="compress it again, or send it uncompressed",
+        ) from None
+    return bytes(body)
+
+
+def _filename(request: web.Request) -> str:
+    return request.query.get("name", "")[:255]
+
+
+def _number(request: web.Request, name: str, default: int, *, least: int, most: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most:
+        return int(text)
+    raise RequestRefused(
+        400,
+        "parameter-invalid",
+        f"{name} must be a whole number from {least} to {most}",
+        where=name,
+        hint="mend it, or leave it out",
+    )
+
+
+def _address(submission: str) -> str:
+    return f"{PATH}/{submission}"
+
+
+def _accepted(origin: Origin, packed: Packed) -> web.Response:
+    address = _address(origin.submission)
+    document = {
+        "id": origin.submission,
+        "status_url": address,
+        "format": packed.format,
+        "taken": packed.taken,
+        "refused": packed.refused,
+        "skipped": packed.skipped,
+        "items": packed.refusals,
+        "notes": packed.notes,
+    }
+    return _json(202, document, {hdrs.LOCATION: address})
+
+
+def _refused(origin: Origin, packed: Packed) -> web.Response:
+    first = packed.refusals[0]
+    return problem(
+        422,
+        "nothing-taken",
+        "Nothing could be taken",
+        f"{packed.refused} of its items are refused, and none is taken: {first['reason']}",
+        where=first["where"],
+        hint=first["hint"],
+        errors=[
+            {"code": fate["code"], "detail": fate["reason"], "where": fate["where"], "hint": fate["hint"]}
+            for fate in packed.refusals
+        ],
+        instance=_address(origin.submission),
+    )
+
+
+def _status(stored: Stored, offset: int, limit: int) -> dict[str, Any]:
+    fates, notes = decompress_fates(stored.fates)
+    lost = {Rejected.from_bytes(raw).key_bytes.hex() for raw in stored.rejected_behind}
+    behind = sum(fate.get("key") in lost for fate in fates) if lost else 0
+    return {
+        "id": stored.id,
+        "source": stored.source,
+        "received": format_time(stored.received_ms),
+        "format": stored.format,
+        "state": stored.state,
+        "taken": stored.taken - behind,
+        "refused": stored.refused + behind,
+        "skipped": len(fates) - stored.taken - stored.refused,
+        "notes": notes,
+        "items": [_item(fate, lost) for fate in fates[offset : offset + limit]],
+        "offset": offset,
+        "total": len(fates),
+    }
+
+
+def _item(fate: Fate, lost: set[str]) -> dict[str, Any]:
+    """A fate as its source sees it. The id is made of the content, so it tells nothing but what was sent."""
+    if "key" not in fate:
+        return fate
+    shown = {name: value for name, value in fate.items() if name not in ("key", "type")}
+    if fate["key"] not in lost:
+        return {"id": outgoing_id(fate["type"], bytes.fromhex(fate["key"])), **shown}
+    # why it failed behind the door is the operator's to see: it may have to do with other sources
+    return shown | {
+        "fate": "refused",
+        "code": "not-processed",
+        "where": fate["pointer"],
+        "reason": "the hub could not process this item",
+        "hint": "the operator can see why, and can send it through again",
+    }
+
+
+def _json(status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(
+        status=status, body=orjson.dumps(document), content_type="application/json", headers=headers
+    )

@@ -1,0 +1,138 @@
+"""The inbox: a submission is stored in one transaction before anybody is told that it was taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from services.accept.framing import Parcel, unpack
+from services.accept.packing import Origin, Packed
+from services.hub import Hub
+from services.tables import outbox, partners, rejected, submission_positions, submissions, watermarks
+
+_ORDER_LOCK = 0x70C51  # PostgreSQL advisory lock: submissions become visible in the order of their numbers
+
+
+class Stored(NamedTuple):
+    """One submission as its source may see it: nothing in it comes from anybody else's data.
+
+    `positions` and `reached` map partitions of tocsin.reports to the submission's last offset there, and to
+    the offset up to which the feeds show everything.
+    """
+
+    seq: int
+    id: str
+    source: str
+    received_ms: int
+    format: str
+    taken: int
+    refused: int
+    fates: bytes
+    relayed_ms: int | None
+    positions: dict[int, int]
+    reached: dict[int, int]
+    rejected_behind: tuple[bytes, ...]
+
+    @property
+    def state(self) -> str:
+        """`stored` until the broker has it, `relayed` until the feeds show it, then `done`."""
+        if self.relayed_ms is None:
+            return "stored"
+        visible = all(self.reached.get(part, -1) >= offset for part, offset in self.positions.items())
+        return "done" if visible else "relayed"
+
+
+async def store_submission(hub: Hub, origin: Origin, packed: Packed) -> int:
+    """Stores it durably and returns its place in the inbox."""
+    return await hub.store.write(lambda connection: _insert(connection, origin, packed))
+
+
+def _insert(connection: Connection, origin: Origin, packed: Packed) -> int:
+    if connection.dialect.name == "postgresql":
+        # numbers are given before the commit: without this a lower one could show up after a higher
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ORDER_LOCK)))
+    row = submissions.insert().values(
+        id=origin.submission,
+        source=origin.source,
+        received_ms=origin.received_ms,
+        format=packed.format,
+        taken=packed.taken,
+        refused=packed.refused,
+        fates=packed.fates,
+    )
+    seq: int = connection.execute(row.returning(submissions.c.seq)).scalar_one()
+    connection.execute(outbox.insert().values(seq=seq, messages=packed.messages))
+    return seq
+
+
+async def find_submission(hub: Hub, submission: str) -> Stored | None:
+    return await hub.store.read(lambda connection: _find(connection, submission))
+
+
+def _find(connection: Connection, submission: str) -> Stored | None:
+    row = connection.execute(sa.select(submissions).where(submissions.c.id == submission)).one_or_none()
+    if row is None:
+        return None
+    of_it = sa.select(submission_positions).where(submission_positions.c.seq == row.seq)
+    positions = {place.partition: place.offset for place in connection.execute(of_it)}
+    reached = {mark.partition: mark.offset for mark in connection.execute(sa.select(watermarks))}
+    behind = sa.select(rejected.c.record).where(rejected.c.submission == submission, rejected.c.stage != "accept")
+    records = tuple(connection.execute(behind).scalars())
+    return Stored(**row._mapping, positions=positions, reached=reached, rejected_behind=records)
+
+
+async def is_suspended(hub: Hub, partner: str) -> bool:
+    query = sa.select(partners.c.suspended_ms).where(partners.c.id == partner)
+    return await hub.store.read(lambda connection: connection.scalar(query)) is not None
+
+
+class Waiting(NamedTuple):
+    """A stored submission whose messages the broker does not have yet."""
+
+    seq: int
+    parcels: list[Parcel]
+
+
+async def next_waiting(hub: Hub, max_bytes: int) -> list[Waiting]:
+    """The submissions at the head of the outbox, in order: as many as fit in `max_bytes`, but at least one."""
+    rows = await hub.store.read(lambda connection: _head(connection, max_bytes))
+    return [Waiting(seq, list(unpack(messages))) for seq, messages in rows]
+
+
+def _head(connection: Connection, max_bytes: int) -> list[tuple[int, bytes]]:
+    sizes = sa.select(outbox.c.seq, sa.func.length(outbox.c.messages)).order_by(outbox.c.seq).limit(1000)
+    chosen: list[int] = []
+    for seq, size in connection.execute(sizes):
+        max_bytes -= size
+        if chosen and max_bytes < 0:
+            break
+        chosen.append(seq)
+    rows = sa.select(outbox.c.seq, outbox.c.messages).where(outbox.c.seq.in_(chosen)).order_by(outbox.c.seq)
+    return [(row.seq, row.messages) for row in connection.execute(rows)] if chosen else []
+
+
+Positions = dict[int, dict[int, int]]
+"""By submission, the last offset in each partition of tocsin.reports."""
+
+
+async def mark_relayed(hub: Hub, positions: Positions) -> None:
+    """Takes acknowledged submissions out of the outbox, and keeps where their reports lie."""
+    at_ms = hub.clock()
+    await hub.store.write(lambda connection: _settle(connection, positions, at_ms))
+
+
+def _settle(connection: Connection, positions: Positions, at_ms: int) -> None:
+    done: Sequence[int] = list(positions)
+    places: list[dict[str, Any]] = [
+        {"seq": seq, "partition": partition, "offset": offset}
+        for seq, by_partition in positions.items()
+        for partition, offset in by_partition.items()
+    ]
+    connection.execute(outbox.delete().where(outbox.c.seq.in_(done)))
+    connection.execute(submission_positions.delete().where(submission_positions.c.seq.in_(done)))
+    if places:
+        connection.execute(submission_positions.insert(), places)
+    connection.execute(submissions.update().where(submissions.c.seq.in_(done)).values(relayed_ms=at_ms))

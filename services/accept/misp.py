@@ -1,0 +1,257 @@
+"""MISP event JSON: one draft for each IoC of an event's attributes.
+
+Source: the MISP core format (draft-dulaunoy-misp-core-format). `to_ids` says what a source does with an
+attribute, not what it is; it is not asked. Deleted attributes and proposals (ShadowAttribute) are no word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from schemas.agreement import Agreement
+from schemas.errors import ItemRefused, clip
+from schemas.markings import PINNED, Tlp, from_misp_distribution
+from schemas.safejson import control_character
+from services.accept.indicators import Word, by_misp_type, drafts, split_tags
+from services.accept.reading import Aside, Gathering, Reading, Refusal
+from services.accept.times import read_time
+
+FORMAT = "misp"
+DELETED = "deleted by its source"
+
+_INHERITED = ("date", "timestamp", "distribution", "Tag")
+
+
+def events_in(document: Any) -> list[tuple[str, Any]] | None:
+    """The events in a document with their JSON pointers; None where it is not MISP's.
+
+    Takes `{"Event": …}`, `{"response": [{"Event": …}]}`, a list of these, and an event by itself.
+    """
+    if isinstance(document, dict) and "response" in document and "type" not in document:
+        return _events_below("/response", document["response"])
+    return _events_below("", document)
+
+
+def _events_below(pointer: str, part: Any) -> list[tuple[str, Any]] | None:
+    if isinstance(part, list):
+        if not any(_is_event(entry) for entry in part):
+            return None
+        return [_event(f"{pointer}/{index}", entry) for index, entry in enumerate(part)]
+    return [_event(pointer, part)] if _is_event(part) else None
+
+
+def _is_event(part: Any) -> bool:
+    if not isinstance(part, dict) or "type" in part:
+        return False
+    return "Event" in part or ("info" in part and ("Attribute" in part or "Object" in part))
+
+
+def _event(pointer: str, part: Any) -> tuple[str, Any]:
+    return (f"{pointer}/Event", part["Event"]) if isinstance(part, dict) and "Event" in part else (pointer, part)
+
+
+def read(events: Sequence[tuple[str, Any]], agreement: Agreement, now_ms: int) -> Reading:
+    """Never raises for what is inside an event: a fault refuses its attribute, or the event it is in."""
+    gathering = Gathering()
+    for pointer, event in events:
+        try:
+            _read_event(pointer, event, agreement, now_ms, gathering)
+        except ItemRefused as error:
+            gathering.add(Refusal(pointer, error, partial(orjson.dumps, {"Event": event})))
+    return Reading(FORMAT, tuple(gathering.items))
+
+
+class _Tags(NamedTuple):
+    markings: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    has_tlp: bool = False
+
+
+_NO_TAGS = _Tags()
+
+
+class _Event(NamedTuple):
+    """What all attributes of an event inherit."""
+
+    fields: Mapping[str, Any]
+    tags: _Tags
+    at_ms: int | None
+    distribution_marks: bool
+
+
+def _read_event(pointer: str, fields: Any, agreement: Agreement, now_ms: int, gathering: Gathering) -> None:
+    fields = _dict(fields, "an event")
+    ignores = agreement.contributes is not None and agreement.contributes.distribution == "ignore"
+    event = _Event(
+        fields=fields,
+        tags=_tags(fields),
+        at_ms=_time(fields, "timestamp") or _time(fields, "date"),
+        distribution_marks=not ignores,
+    )
+    around = (fields.get("distribution"),)
+    _read_attributes(pointer, fields, around, event, now_ms, gathering)
+    for number, part in enumerate(_list(fields, "Object")):
+        where = f"{pointer}/Object/{number}"
+        try:
+            misp_object = _dict(part, "an object")
+            if _is_true(misp_object.get("deleted")):
+                gathering.add(Aside(where, "skipped", DELETED))
+                continue
+            chain = (*around, misp_object.get("distribution"))
+            _read_attributes(where, misp_object, chain, event, now_ms, gathering)
+        except ItemRefused as error:
+            gathering.add(Refusal(where, error, partial(_alone, {"Object": [part]}, event)))
+
+
+def _read_attributes(
+    pointer: str,
+    holder: Mapping[str, Any],
+    around: tuple[Any, ...],
+    event: _Event,
+    now_ms: int,
+    gathering: Gathering,
+) -> None:
+    """The attributes of an event or object; `around` are the distributions that they are within."""
+    for index, attribute in enumerate(_list(holder, "Attribute")):
+        where = f"{pointer}/Attribute/{index}"
+        try:
+            _read_attribute(where, attribute, around, event, now_ms, gathering)
+        except ItemRefused as error:
+            gathering.add(Refusal(where, error, partial(_alone, {"Attribute": [attribute]}, event)))
+
+
+def _alone(part: Mapping[str, Any], event: _Event) -> bytes:
+    """A body with only this part of an event, and what it inherits."""
+    kept = {name: event.fields[name] for name in _INHERITED if name in event.fields}
+    return orjson.dumps({"Event": {"info": "", **kept, **part}})
+
+
+def _read_attribute(
+    where: str, attribute: Any, around: tuple[Any, ...], event: _Event, now_ms: int, gathering: Gathering
+) -> None:
+    attribute = _dict(attribute, "an attribute")
+    if _is_true(attribute.get("deleted")):
+        gathering.add(Aside(where, "skipped", DELETED))
+        return
+    name, value = _text(attribute, "type"), _text(attribute, "value")
+    _refuse_control_characters(attribute)
+    parsed = by_misp_type(name, value)
+    if not parsed.iocs:
+        gathering.add(Aside(where, "skipped", f"an attribute of type {clip(name)!r} is not an indicator"))
+        return
+    for draft in drafts(where, parsed, _word(attribute, around, event), now_ms):
+        gathering.add(draft)
+
+
+def _refuse_control_characters(part: Any) -> None:
+    if pointer := control_character(part):
+        raise ItemRefused(
+            "control-character", "there is a control character in this text", where=pointer, hint="remove it"
+        )
+
+
+def _word(attribute: Mapping[str, Any], around: tuple[Any, ...], event: _Event) -> Word:
+    tags = _joined(event.tags, _tags(attribute))
+    markings = tags.markings
+    if event.distribution_marks and not tags.has_tlp:
+        markings += _by_distribution((*around, attribute.get("distribution")))
+    at_ms = _time(attribute, "timestamp") or event.at_ms
+    return Word(
+        id=_stix_id(attribute.get("uuid")),
+        created_ms=at_ms,
+        modified_ms=at_ms,
+        first_seen_ms=_time(attribute, "first_seen"),
+        last_seen_ms=_time(attribute, "last_seen"),
+        description=_text(attribute, "comment", optional=True).strip(),
+        markings=markings,
+        labels=tags.labels,
+    )
+
+
+def _by_distribution(chain: tuple[Any, ...]) -> tuple[str, ...]:
+    """The marking of the narrowest link: who can't see an event sees none of its attributes, whatever they say."""
+    for distribution in chain:
+        if distribution is not None and (marking := from_misp_distribution(distribution)):
+            return (marking,)
+    return ()
+
+
+def _stix_id(uuid: Any) -> str:
+    try:
+        return f"indicator--{UUID(uuid)}" if isinstance(uuid, str) and len(uuid) == 36 else ""
+    except ValueError:
+        return ""
+
+
+def _tags(fields: Mapping[str, Any]) -> _Tags:
+    tags = _list(fields, "Tag")
+    if not tags:
+        return _NO_TAGS
+    _refuse_control_characters(tags)
+    # a tag that can't be read may have been a marking: it must not be left out
+    names = [_text(_dict(tag, "a tag"), "name") for tag in tags]
+    markings, labels = split_tags(names)
+    return _Tags(markings, labels, any(isinstance(PINNED.get(marking), Tlp) for marking in markings))
+
+
+def _joined(of_event: _Tags, own: _Tags) -> _Tags:
+    if own is _NO_TAGS:
+        return of_event
+    markings = tuple(dict.fromkeys(of_event.markings + own.markings))
+    return _Tags(markings, of_event.labels + own.labels, of_event.has_tlp or own.has_tlp)
+
+
+def _time(fields: Mapping[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    if value is None or value is False:
+        return None
+    try:
+        return read_time(str(value) if isinstance(value, int) else _text(fields, name))
+    except ItemRefused as error:
+        error.where, error.field = f"/{name}", name
+        raise
+
+
+def _is_true(value: Any) -> bool:
+    return value in (True, 1, "1", "true")
+
+
+def _dict(part: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(part, dict):
+        raise ItemRefused("misp-invalid", f"{what} must be a JSON object", hint="send events as MISP exports them")
+    return part
+
+
+def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
+    part = fields.get(name)
+    if part is None:
+        return []
+    if not isinstance(part, list):
+        raise ItemRefused(
+            "misp-invalid",
+            f"`{name}` must be a list",
+            where=f"/{name}",
+            hint="send events as MISP exports them",
+            field=name,
+        )
+    return part
+
+
+def _text(fields: Mapping[str, Any], name: str, optional: bool = False) -> str:
+    value = fields.get(name)
+    if value is None and optional:
+        return ""
+    if not isinstance(value, str):
+        raise ItemRefused(
+            "misp-invalid",
+            f"`{name}` must be a text",
+            where=f"/{name}",
+            hint="send events as MISP exports them",
+            field=name,
+        )
+    return value

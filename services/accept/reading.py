@@ -1,0 +1,120 @@
+"""What reading a body gives: drafts of reports, refusals and what was set aside, in the order of the body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from schemas import patterns
+from schemas.errors import BodyRefused, ItemRefused
+from schemas.fingerprint import Ioc
+from schemas.patterns import Parsed
+
+MAX_ITEMS = 100_000
+MAX_GRAMMAR_CHARS = 1024 * 1024
+_CHARS_PER_CALL = 64  # what starting the parser costs, as characters
+
+
+class Draft(NamedTuple):
+    """Everything that a report needs except what only the submission and the hub's secret give.
+
+    `identity` is the IoC whose fingerprint is the item's key; None where the item is no IoC and known by
+    (kind, value). `notes` tell the source what was understood in spite of what it wrote.
+    """
+
+    pointer: str
+    kind: str
+    value: str
+    type: str
+    object: Mapping[str, Any]
+    created_ms: int
+    modified_ms: int
+    first_seen_ms: int
+    last_seen_ms: int
+    identity: Ioc | None = None
+    markings: tuple[str, ...] = ()
+    granular: bool = False
+    handling: Mapping[str, Any] = {}
+    revoked: bool = False
+    labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Refusal(NamedTuple):
+    """One object, row or attribute that can't be taken. `raw()` is a body that says it again by itself."""
+
+    pointer: str
+    error: ItemRefused
+    raw: Callable[[], bytes]
+
+
+class Aside(NamedTuple):
+    """What is in order and yet makes no report: `skipped` gives no item, `noted` was understood for the rest."""
+
+    pointer: str
+    fate: Literal["skipped", "noted"]
+    reason: str
+    kind: str = ""
+    value: str = ""
+
+
+Item = Draft | Refusal | Aside
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A body as it was understood. `notes` are about the whole of it."""
+
+    format: str
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def drafts(self) -> list[Draft]:
+        return [item for item in self.items if isinstance(item, Draft)]
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        return [item for item in self.items if isinstance(item, Refusal)]
+
+    @property
+    def asides(self) -> list[Aside]:
+        return [item for item in self.items if isinstance(item, Aside)]
+
+
+@dataclass
+class Gathering:
+    """Collects items while a body is read, and keeps their number and the work on patterns in bounds."""
+
+    items: list[Item] = field(default_factory=list)
+    grammar_chars: int = 0
+
+    def add(self, item: Item) -> None:
+        """Raises `BodyRefused` (413) past `MAX_ITEMS`: a small body can name very many things."""
+        if len(self.items) >= MAX_ITEMS:
+            raise BodyRefused(
+                "too-many-items",
+                f"this gives more than {MAX_ITEMS:,} items",
+                where=item.pointer,
+                hint="send it in several submissions",
+                status=413,
+            )
+        self.items.append(item)
+
+    def parse(self, pattern: str, version: Literal["2.0", "2.1"] = "2.1") -> Parsed:
+        """As `patterns.parse`. Also raises `ItemRefused` once the patterns that need the grammar are too many.
+
+        The grammar takes some 20 µs for a token: a body full of such patterns would keep the door busy for
+        minutes. Nearly all patterns of real feeds do not need it.
+        """
+        if not patterns.is_simple(pattern):
+            self.grammar_chars += len(pattern) + _CHARS_PER_CALL
+            if self.grammar_chars > MAX_GRAMMAR_CHARS:
+                raise ItemRefused(
+                    "patterns-too-complex",
+                    f"this submission has over {MAX_GRAMMAR_CHARS:,} characters of complex patterns",
+                    field="pattern",
+                    hint="send the rest in submissions of their own",
+                )
+        return patterns.parse(pattern, version)

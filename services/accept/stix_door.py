@@ -1,0 +1,168 @@
+"""STIX 2.1 and 2.0: one draft for each IoC of an indicator, one for every other object.
+
+What an object says about its own handling (markings, labels that are markings, the handling extension) is
+taken out of it into the draft's fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import zip_longest
+from typing import Any
+
+import orjson
+
+from schemas import handling, patterns
+from schemas.agreement import Agreement
+from schemas.errors import ItemRefused, clip
+from schemas.fingerprint import Ioc, clean_text
+from schemas.handling import HANDLING_ID
+from schemas.stix import StixObject, open_bundle
+from schemas.timestamps import parse_time
+from services.accept.indicators import split_tags
+from services.accept.reading import Aside, Draft, Gathering, Reading, Refusal
+
+FORMAT = "stix"
+MAX_PATTERN_TYPE_CHARS = 64
+MAX_NOTES = 20
+
+_FIRST_SEEN = ("valid_from", "first_seen", "first_observed", "start_time")
+_LAST_SEEN = ("last_seen", "last_observed", "stop_time")
+
+
+def read(document: Any, agreement: Agreement, now_ms: int) -> Reading:
+    """Never raises for what is in an object: a fault refuses that object.
+
+    Raises `BodyRefused` where the document is no STIX, or its frame is broken.
+    """
+    strict = agreement.contributes is not None and agreement.contributes.strict
+    gathering = Gathering()
+    opened = open_bundle(document, strict=strict, parse=gathering.parse)
+    for found, (pointer, raw) in zip_longest(opened.items, _objects(document)):
+        try:
+            if isinstance(found, ItemRefused):
+                raise found
+            for item in _items(found, agreement.id, now_ms):
+                gathering.add(item)
+        except ItemRefused as error:
+            gathering.add(Refusal(pointer, error, partial(orjson.dumps, raw)))
+    return Reading(FORMAT, tuple(gathering.items), opened.notes)
+
+
+def _objects(document: Any) -> Iterable[tuple[str, Any]]:
+    """The objects in a document as they came, with their JSON pointers; in the order of `open_bundle`."""
+    if isinstance(document, list):
+        return ((f"/{index}", raw) for index, raw in enumerate(document))
+    if document.get("type", "bundle") == "bundle":
+        return ((f"/objects/{index}", raw) for index, raw in enumerate(document.get("objects", [])))
+    return [("", document)]
+
+
+def _items(found: StixObject, source: str, now_ms: int) -> Iterator[Draft | Aside]:
+    """Raises `ItemRefused` before it yields anything."""
+    if found.type == "marking-definition":
+        yield Aside(found.pointer, "noted", "markings are resolved by id", "stix:marking-definition", found.id)
+        return
+    draft = _draft(found, source, now_ms)
+    if found.type != "indicator":
+        yield draft
+    elif found.parsed is None:
+        yield _of_other_pattern(draft, found)
+    elif not found.parsed.iocs:
+        yield Aside(found.pointer, "skipped", "the values in its pattern name no indicator", "stix:indicator")
+    else:
+        yield from _of_pattern(draft, found.parsed)
+
+
+def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
+    """The object with what it says about its handling taken out, under the id that its source gave it."""
+    body = found.body
+    terms = _handling(body)
+    by_tag: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    if written := body.get("labels"):
+        by_tag, labels = split_tags(written)
+        _replace(body, "labels", list(labels))
+    created_ms = now_ms if found.created_ms is None else found.created_ms
+    modified_ms = created_ms if found.modified_ms is None else found.modified_ms
+    first_seen_ms = _time(body, _FIRST_SEEN, created_ms)
+    return Draft(
+        pointer=found.pointer,
+        kind=f"stix:{found.type}",
+        value=f"{source}/{found.id}",
+        type=found.type,
+        object=body,
+        created_ms=created_ms,
+        modified_ms=modified_ms,
+        first_seen_ms=first_seen_ms,
+        last_seen_ms=_time(body, _LAST_SEEN, modified_ms),
+        markings=(*body.pop("object_marking_refs", ()), *by_tag),
+        granular=any("marking_ref" in marking for marking in body.get("granular_markings", ())),
+        handling=terms,
+        revoked=found.revoked,
+        labels=(*labels, *_types_of(body, found.type)),
+        notes=found.notes[:MAX_NOTES],
+    )
+
+
+def _handling(body: dict[str, Any]) -> Mapping[str, Any]:
+    extensions = body.get("extensions")
+    if not extensions or HANDLING_ID not in extensions:
+        return {}
+    handling.read(extensions)
+    _replace(body, "extensions", {id_: fields for id_, fields in extensions.items() if id_ != HANDLING_ID})
+    return {name: value for name, value in extensions[HANDLING_ID].items() if name != "extension_type"}
+
+
+def _replace(body: dict[str, Any], name: str, value: Any) -> None:
+    if value:
+        body[name] = value
+    else:
+        del body[name]
+
+
+def _types_of(body: Mapping[str, Any], stix_type: str) -> Sequence[str]:
+    """What kind of indicator or malware its source calls it, in the vocabularies of STIX."""
+    types: Sequence[str] = body.get(f"{stix_type}_types") or ()
+    return types
+
+
+def _time(body: Mapping[str, Any], names: tuple[str, ...], otherwise_ms: int) -> int:
+    for name in names:
+        if text := body.get(name):
+            return otherwise_ms if text == body.get("created") == body.get("modified") else parse_time(text)
+    return otherwise_ms
+
+
+def _of_pattern(draft: Draft, parsed: patterns.Parsed) -> Iterator[Draft]:
+    pairs = zip(parsed.iocs, parsed.identities, strict=True)
+    if len(parsed.iocs) == 1:
+        [(ioc, identity)] = pairs
+        yield draft._replace(kind=ioc.kind, value=ioc.value, identity=identity)
+        return
+    for ioc, identity in pairs:
+        # each report tells of its own alternative only: with the whole pattern in every one of them,
+        # reports would grow with the square of the alternatives
+        alone = {**draft.object, "pattern": patterns.generate(ioc)}
+        yield draft._replace(kind=ioc.kind, value=ioc.value, identity=identity, object=alone)
+
+
+def _of_other_pattern(draft: Draft, found: StixObject) -> Draft:
+    """A rule in another language (YARA, Sigma, Snort …): its text is what it is, nobody here reads it."""
+    language = found.body["pattern_type"].strip().lower()
+    if len(language) > MAX_PATTERN_TYPE_CHARS:
+        raise ItemRefused(
+            "pattern-type-invalid",
+            f"{clip(language)!r} is too long for a pattern type",
+            where="/pattern_type",
+            hint="name the language in which the pattern is written",
+            field="pattern_type",
+        )
+    try:
+        text = clean_text(found.body["pattern"])
+    except ItemRefused as error:
+        error.where, error.field = "/pattern", "pattern"
+        raise
+    ioc = Ioc(f"pattern:{language}", text)
+    return draft._replace(kind=ioc.kind, value=ioc.value, identity=ioc)
