@@ -1,9 +1,10 @@
 """What can go wrong, in one tree.
 
     TocsinError
-    ├── Refused          what came from outside can't be taken; says what, where and what to do
-    │   ├── BodyRefused  the whole body (an HTTP status with it)
-    │   └── ItemRefused  one object, row or attribute; the others go on
+    ├── Refused             what came from outside can't be taken; says what, where and what to do
+    │   ├── BodyRefused     the whole body (an HTTP status with it)
+    │   ├── ItemRefused     one object, row or attribute; the others go on
+    │   └── RequestRefused  what a request asks for (in services/problems.py)
     ├── Misconfigured    settings, agreements or policy; nothing starts
     └── Unavailable      a broker, database or hub can't be reached; try again
 

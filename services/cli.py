@@ -141,7 +141,7 @@ def push(files: tuple[Path, ...], source: str, wait: bool, as_json: bool) -> Non
         with _bar(files, "sending") as bar:
             for file in bar:
                 try:
-                    params = {"source": source, "filename": file.name}
+                    params = {"source": source, "name": file.name}
                     submission = await hub.post("/api/v1/submissions", file.read_bytes(), params)
                     taken.append({"file": str(file), **submission})
                 except Unavailable:

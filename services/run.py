@@ -113,6 +113,7 @@ async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, read
         if relay:
             address = await _listen(application(hub, relay.wake.set), hub, stack)
         gc.freeze()
+        gc.set_threshold(200_000, 20, 50)  # decoded JSON would start a collection every few dozen objects
         ready(address)
         await _until(stopping, services)
         log.info("stopping")
@@ -143,7 +144,8 @@ def _worker(part: str, hub: Hub, streams: Streams) -> Service:
 
 async def _listen(app: web.Application, hub: Hub, stack: AsyncExitStack) -> str:
     host, port = hub.settings.host_and_port
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    # bodies stay compressed: accept unpacks them within bounds, and notices where one was cut off
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5, auto_decompress=False)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     try:

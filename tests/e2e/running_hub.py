@@ -50,9 +50,10 @@ class RunningHub:
         return self.process.wait(30)
 
 
-def environment(data: Path, url: str = "") -> dict[str, str]:
+def environment(data: Path, url: str = "", **settings: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TOCSIN_")}
-    return {**inherited, "TOCSIN_DATA": str(data), "PYTHONUNBUFFERED": "1", **({"TOCSIN_URL": url} if url else {})}
+    own = {"TOCSIN_DATA": str(data), "PYTHONUNBUFFERED": "1", **({"TOCSIN_URL": url} if url else {})}
+    return {**inherited, **own, **settings}
 
 
 @contextmanager
