@@ -190,10 +190,12 @@ async def _wait_for(hub: HubClient, submissions: Sequence[str]) -> None:
 
 @cli.command()
 @click.argument("partner")
-@click.option("--format", "format_", type=click.Choice(["stix", "csv"]), default="stix", show_default=True)
+@click.option(
+    "--format", "format_", type=click.Choice(["stix", "csv", "spreadsheet"]), default="stix", show_default=True
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write to.")
 def feed(partner: str, format_: str, output: Path | None) -> None:
-    """Download what a partner may see.
+    """Download what a partner may see; `spreadsheet` is CSV that is safe to open in a spreadsheet program.
 
     Example: tocsin feed horizon --format csv -o horizon.csv
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, false
 
 metadata = MetaData()
 # SQLite gives rising row numbers only to a column of exactly this type
@@ -115,10 +115,19 @@ feed = Table(  # one row per copy and audience; a recipient finds an item in at 
     Column("first_seen", Text, nullable=False),
     Column("last_seen", Text, nullable=False),
     Column("tlp", Text, nullable=False),
+    Column("registrable_domain", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),  # JSON as it goes out
     Index("feed_by_audience", "audience", "added"),
     Index("feed_by_fingerprint", "fingerprint"),
     Index("feed_by_stix_id", "stix_id"),
+)
+# what a partner that is cut off still reads
+Index(
+    "feed_withdrawn",
+    feed.c.audience,
+    feed.c.added,
+    sqlite_where=feed.c.live == false(),
+    postgresql_where=feed.c.live == false(),
 )
 
 # -- witness ----------------------------------------------------------------------------------------------

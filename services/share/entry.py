@@ -1,0 +1,64 @@
+"""A record of tocsin.cleared made ready for the feed: checked, bodies as the bytes that go out. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+
+from schemas.bits import Bits, from_hex
+from schemas.cleared import Cleared, Copy
+from schemas.fingerprint import FINGERPRINT_BYTES
+from services.share.plan import Wanted
+
+
+class EntryCopy(NamedTuple):
+    """One copy; `modified` is the body's version (STIX 2.1 section 3.6; `created` for types without), or empty."""
+
+    wanted: Wanted
+    live: bool
+    stix_id: str
+    modified: str
+    body: bytes
+    value: str
+
+
+class Entry(NamedTuple):
+    """The whole state of one item in `version` (epoch, counter)."""
+
+    fingerprint: bytes
+    version: tuple[int, int]
+    numbering: str
+    type: str
+    kind: str
+    registrable_domain: str
+    copies: tuple[EntryCopy, ...]
+
+
+def read(raw: bytes) -> Entry:
+    """Raises `ValueError` (pydantic's is one) for anything that no feed could show."""
+    cleared = Cleared.from_bytes(raw)
+    fingerprint = bytes.fromhex(cleared.fingerprint)
+    if len(fingerprint) != FINGERPRINT_BYTES:
+        raise ValueError(f"a fingerprint has {FINGERPRINT_BYTES} bytes, not {len(fingerprint)}")
+    return Entry(
+        fingerprint=fingerprint,
+        version=(cleared.epoch, cleared.counter),
+        numbering=cleared.numbering,
+        type=cleared.type,
+        kind=cleared.kind,
+        registrable_domain=cleared.registrable_domain,
+        copies=tuple(_copy(copy, cleared.value) for copy in cleared.copies),
+    )
+
+
+def _copy(copy: Copy, value: str) -> EntryCopy:
+    body = copy.body
+    stix_id, modified = body.get("id"), body.get("modified", body.get("created", ""))
+    if not isinstance(stix_id, str) or not isinstance(modified, str):
+        raise ValueError("a body needs an `id`, and its `modified` must be a text")
+    if (to := from_hex(copy.to)) < 0:
+        raise ValueError("a set of recipients can't be negative")
+    details = (copy.category, copy.confidence, copy.first_seen, copy.last_seen, copy.tlp)
+    wanted = Wanted(copy.digest, details, Bits(to))
+    return EntryCopy(wanted, copy.live, stix_id, modified, orjson.dumps(body), copy.value or value)

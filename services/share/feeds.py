@@ -1,0 +1,294 @@
+"""The feeds in the database: writing the state of items, and reading what one recipient may see.
+
+The functions work on a connection and its transaction; which clock and which randomness is the caller's.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from random import Random
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from schemas.bits import Bits, from_hex, members, to_hex
+from services.positions import upsert
+from services.share.entry import Entry, EntryCopy
+from services.share.plan import Changes, Row, plan
+from services.share.rows import FeedRow, Match, Page, View
+from services.tables import audience_members, audiences, clock, feed, items, partners, watermarks
+
+WINDOW_US = 100_000
+SPACING_US = 4
+KEYS_PER_QUERY = 1_000  # SQLite takes at most 32,766 parameters
+
+DETAILS = (feed.c.category, feed.c.confidence, feed.c.first_seen, feed.c.last_seen, feed.c.tlp)
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+def apply(connection: Connection, entries: Iterable[Entry], now_us: int, random: Random) -> None:
+    """Brings the feeds to the newest of the entries of each item; an entry that is not newer changes nothing.
+
+    Bodies that no recipient may see any more are gone when the transaction commits.
+    """
+    newest: dict[bytes, Entry] = {}
+    for entry in entries:
+        before = newest.get(entry.fingerprint)
+        if before is None or entry.version > before.version:
+            newest[entry.fingerprint] = entry
+    known = _versions(connection, list(newest))
+    fresh = [e for e in newest.values() if e.fingerprint not in known or e.version > known[e.fingerprint]]
+    if not fresh:
+        return
+    rows = _rows(connection, [e.fingerprint for e in fresh if e.fingerprint in known])
+    plans = [(e, plan(rows.get(e.fingerprint, ()), [copy.wanted for copy in e.copies])) for e in fresh]
+    _write(connection, plans, now_us, random)
+    _set_versions(connection, fresh)
+
+
+def _versions(connection: Connection, fingerprints: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+    query = sa.select(items).where(items.c.fingerprint.in_(sa.bindparam("keys", expanding=True)))
+    found = _by_keys(connection, query, fingerprints)
+    return {row.fingerprint: (row.epoch, row.counter) for row in found}
+
+
+def _rows(connection: Connection, fingerprints: Sequence[bytes]) -> dict[bytes, list[Row]]:
+    query = (
+        sa.select(feed.c.fingerprint, feed.c.added, feed.c.digest, audiences.c.recipients, *DETAILS)
+        .join_from(feed, audiences, audiences.c.id == feed.c.audience)
+        .where(feed.c.fingerprint.in_(sa.bindparam("keys", expanding=True)))
+    )
+    rows: dict[bytes, list[Row]] = defaultdict(list)
+    for row in _by_keys(connection, query, fingerprints):
+        details = tuple(row[-len(DETAILS) :])
+        rows[row.fingerprint].append(Row(row.added, row.digest, details, from_hex(row.recipients)))
+    return rows
+
+
+def _by_keys(connection: Connection, query: sa.Select[Any], keys: Sequence[bytes]) -> Iterator[sa.Row[Any]]:
+    for start in range(0, len(keys), KEYS_PER_QUERY):
+        yield from connection.execute(query, {"keys": keys[start : start + KEYS_PER_QUERY]})
+
+
+def _write(connection: Connection, plans: Sequence[tuple[Entry, Changes]], now_us: int, random: Random) -> None:
+    ids = _audience_ids(connection, {to for _, changes in plans for to in _sets(changes)})
+    deleted = [{"row": added} for _, changes in plans for added in changes.deleted]
+    narrowed = [
+        {"row": n.added, "audience": ids[n.to], **_details(entry.copies[n.copy])}
+        for entry, changes in plans
+        for n in changes.narrowed
+    ]
+    count = sum(len(changes.inserted) for _, changes in plans)
+    stamps = iter(_stamps(connection, count, now_us, random))
+    inserted = [
+        _row(entry, entry.copies[i.copy], ids[i.to], next(stamps))
+        for entry, changes in plans
+        for i in changes.inserted
+    ]
+    row = feed.c.added == sa.bindparam("row")
+    if deleted:
+        connection.execute(feed.delete().where(row), deleted)
+    if narrowed:
+        connection.execute(feed.update().where(row), narrowed)
+    if inserted:
+        connection.execute(feed.insert(), inserted)
+
+
+def _sets(changes: Changes) -> Iterator[Bits]:
+    yield from (n.to for n in changes.narrowed)
+    yield from (i.to for i in changes.inserted)
+
+
+def _details(copy: EntryCopy) -> dict[str, object]:
+    return {column.name: value for column, value in zip(DETAILS, copy.wanted.details, strict=True)}
+
+
+def _row(entry: Entry, copy: EntryCopy, audience: int, added: int) -> dict[str, object]:
+    return {
+        "added": added,
+        "audience": audience,
+        "fingerprint": entry.fingerprint,
+        "digest": copy.wanted.digest,
+        "live": copy.live,
+        "stix_id": copy.stix_id,
+        "type": entry.type,
+        "modified": copy.modified,
+        "kind": entry.kind,
+        "value": copy.value,
+        "registrable_domain": entry.registrable_domain,
+        "body": copy.body,
+        **_details(copy),
+    }
+
+
+def _set_versions(connection: Connection, fresh: Sequence[Entry]) -> None:
+    statement = upsert(connection)(items)
+    statement = statement.on_conflict_do_update(
+        index_elements=[items.c.fingerprint],
+        set_={"epoch": statement.excluded.epoch, "counter": statement.excluded.counter},
+    )
+    values = [{"fingerprint": e.fingerprint, "epoch": e.version[0], "counter": e.version[1]} for e in fresh]
+    connection.execute(statement, values)
+
+
+def _audience_ids(connection: Connection, sets: Iterable[Bits]) -> dict[Bits, int]:
+    """The ids of sets of recipients, new ones made. Sorted, so that two writers can't wait for each other."""
+    names = sorted(to_hex(to) for to in sets)
+    ids = _known_audiences(connection, names)
+    if missing := [name for name in names if name not in ids]:
+        statement = upsert(connection)(audiences).on_conflict_do_nothing()
+        connection.execute(statement, [{"recipients": name} for name in missing])
+        new = _known_audiences(connection, missing)
+        places = [{"bit": bit, "audience": new[name]} for name in missing for bit in members(from_hex(name))]
+        connection.execute(upsert(connection)(audience_members).on_conflict_do_nothing(), places)
+        ids |= new
+    return {from_hex(name): id_ for name, id_ in ids.items()}
+
+
+def _known_audiences(connection: Connection, names: Sequence[str]) -> dict[str, int]:
+    query = sa.select(audiences).where(audiences.c.recipients.in_(names))
+    return {row.recipients: row.id for row in connection.execute(query)} if names else {}
+
+
+def _stamps(connection: Connection, count: int, now_us: int, random: Random) -> list[int]:
+    """`count` values for `added` (µs since 1970), rising, all beyond whatever was given out before.
+
+    They lie anywhere between the last writing and now, drawn without regard to each other: with regular steps,
+    or gaps drawn one by one, a recipient could reckon from its own rows how many there are that it does not
+    see. The locked row keeps a later value from becoming visible before an earlier one.
+    """
+    if not count:
+        return []
+    start = max(_lock_clock(connection) + 1, now_us - WINDOW_US)
+    end = max(now_us, start + count * SPACING_US)
+    connection.execute(clock.update().where(clock.c.name == feed.name).values(value=end))
+    return sorted(random.sample(range(start, end + 1), count))
+
+
+def _lock_clock(connection: Connection) -> int:
+    query = sa.select(clock.c.value).where(clock.c.name == feed.name).with_for_update()
+    last = connection.scalar(query)
+    if last is None:
+        connection.execute(upsert(connection)(clock).values(name=feed.name, value=0).on_conflict_do_nothing())
+        last = connection.scalar(query)
+    return int(last or 0)
+
+
+def reach(connection: Connection, partition: int, offset: int) -> None:
+    """Notes that the feeds show everything up to this offset of a partition of tocsin.reports."""
+    statement = upsert(connection)(watermarks).values(partition=partition, offset=offset)
+    statement = statement.on_conflict_do_update(
+        index_elements=[watermarks.c.partition],
+        set_={"offset": statement.excluded.offset},
+        where=statement.excluded.offset > watermarks.c.offset,
+    )
+    connection.execute(statement)
+
+
+# --- reading ------------------------------------------------------------------------------------------------
+
+
+_HEAD = [feed.c[name] for name in FeedRow._fields[:-1]]
+_LAST = (1 << 63) - 1
+_NO_BODY = sa.literal(b"", sa.LargeBinary).label("body")
+
+
+def view(connection: Connection, bit: int, in_force: bool) -> View:
+    """`in_force`: the recipient's agreement lets it receive today. Suspension is looked up at every call."""
+    query = sa.select(partners.c.suspended_ms).where(partners.c.bit == bit)
+    partner = connection.execute(query).one_or_none()
+    return View(bit, in_force and partner is not None and partner.suspended_ms is None)
+
+
+def page(connection: Connection, view: View, match: Match, limit: int, *, bodies: bool = True) -> Page:
+    """At most `limit` rows. The cost is that of the page, wherever in the feed it lies."""
+    columns = [*_HEAD, feed.c.body if bodies else _NO_BODY]
+    if match.ids is not None:
+        found = _by_id(connection, columns, view, match, limit + 1)
+    elif connection.dialect.name == "postgresql":
+        found = _merged_by_database(connection, columns, view, match, limit + 1)
+    else:
+        found = _merged_here(connection, columns, view, match, limit + 1)
+    rows = [FeedRow._make(row) for row in found]
+    return Page(rows[:limit], len(rows) > limit)
+
+
+def _by_id(
+    connection: Connection, columns: Sequence[Any], view: View, match: Match, count: int
+) -> Iterable[sa.Row[Any]]:
+    query = sa.select(*columns).where(
+        feed.c.stix_id.in_(match.ids or ()),
+        feed.c.audience.in_(_audiences(view)),
+        feed.c.added > match.after,
+        *_fits(view, match),
+    )
+    return connection.execute(query.order_by(feed.c.added).limit(count))
+
+
+def _merged_by_database(
+    connection: Connection, columns: Sequence[Any], view: View, match: Match, count: int
+) -> Iterable[sa.Row[Any]]:
+    # compared as pairs, the index by audience is the only one that gives the order: without statistics, or with
+    # misleading ones, PostgreSQL would rather sort all rows, or go through those of all others
+    place, audience = sa.tuple_(feed.c.audience, feed.c.added), audience_members.c.audience
+    of_one = sa.select(feed.c.added).where(
+        place > sa.tuple_(audience, sa.literal(match.after, sa.BigInteger)),
+        place <= sa.tuple_(audience, sa.literal(_LAST, sa.BigInteger)),
+        *_fits(view, match),
+    )
+    each = of_one.order_by(feed.c.audience, feed.c.added).limit(count).lateral("each")
+    first = (
+        sa.select(each.c.added)
+        .select_from(audience_members.join(each, sa.true()))
+        .where(audience_members.c.bit == view.bit)
+        .order_by(each.c.added)
+        .limit(count)
+        .subquery("first")
+    )
+    query = sa.select(*columns).join_from(first, feed, feed.c.added == first.c.added)
+    return connection.execute(query.order_by(feed.c.added))
+
+
+def _merged_here(
+    connection: Connection, columns: Sequence[Any], view: View, match: Match, count: int
+) -> Iterable[sa.Row[Any]]:
+    """SQLite steps through a result as it is read, so each audience costs one row more than it contributes."""
+    audience = feed.c.audience == sa.bindparam("of")
+    wanted = sa.select(*columns).where(audience, feed.c.added > match.after, *_fits(view, match))
+    query = wanted.order_by(feed.c.added).limit(count)
+    numbers = connection.scalars(_audiences(view)).all()
+    results = [connection.execute(query, {"of": number}) for number in numbers]
+    try:
+        return list(islice(heapq.merge(*results, key=lambda row: row.added), count))
+    finally:
+        for result in results:
+            result.close()
+
+
+def _audiences(view: View) -> sa.Select[Any]:
+    return sa.select(audience_members.c.audience).where(audience_members.c.bit == view.bit)
+
+
+def _fits(view: View, match: Match) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = []
+    if not view.live:
+        conditions.append(feed.c.live == sa.false())
+    if match.types is not None:
+        conditions.append(feed.c.type.in_(match.types))
+    if match.versions is not None:
+        conditions.append(feed.c.modified.in_(match.versions))
+    return conditions
+
+
+def digest(connection: Connection, view: View, details: bool, update: Callable[[bytes], object]) -> None:
+    """Feeds `update` all that decides what the recipient's feed says now, and nothing that it may not see."""
+    columns = [feed.c.added, *(DETAILS if details else ())]
+    query = sa.select(*columns).where(feed.c.audience.in_(_audiences(view)), *_fits(view, Match()))
+    for row in connection.execute(query.order_by(feed.c.added)):
+        update(repr(tuple(row)).encode())

@@ -1,0 +1,129 @@
+"""The sink of tocsin.decisions and tocsin.rejected: the last decision on each item, counts, and what failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from schemas.decision import Decision
+from schemas.rejected import Rejected
+from schemas.topics import DECISIONS, REJECTED, Topic
+from services import positions
+from services.hub import Hub
+from services.positions import upsert
+from services.share.numbering import check_numbering
+from services.stream.types import Batch, Position, Record
+from services.tables import counts, decisions, rejected
+from services.witness.tally import tally
+
+KEYS_PER_QUERY = 1_000
+
+
+class Read(NamedTuple):
+    """A decoded record beside its bytes, which are what is kept."""
+
+    value: Decision | Rejected
+    raw: bytes
+
+
+class WitnessSink:
+    """Applies decisions and rejections, each exactly once."""
+
+    name = "witness"
+    sources: tuple[Topic, ...] = (DECISIONS, REJECTED)
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    def decode(self, topic: str, record: Record) -> Read:
+        model = Decision if topic == DECISIONS.name else Rejected
+        return Read(model.from_bytes(record.value), record.value)
+
+    async def positions(self, topic: str) -> dict[int, Position]:
+        return await positions.load(self._hub.store, self.name, topic)
+
+    async def apply(self, batch: Batch) -> None:
+        """Raises `Misconfigured` for recipients under a numbering that is not this hub's."""
+        reads: list[Read] = [value for _, value in batch.items]
+        for read in reads:
+            if isinstance(read.value, Decision):
+                where = f"{batch.topic}/{batch.partition}"
+                check_numbering(read.value.numbering, self._hub.directory.numbering, where)
+        await self._hub.store.write(lambda connection: self._apply(connection, batch, reads))
+
+    def _apply(self, connection: Connection, batch: Batch, reads: Sequence[Read]) -> None:
+        if positions.advance(connection, self.name, batch.topic, batch.partition, batch.position):
+            _keep_decisions(connection, [(r.value, r.raw) for r in reads if isinstance(r.value, Decision)])
+            _keep_rejected(connection, [(r.value, r.raw) for r in reads if isinstance(r.value, Rejected)])
+
+
+def _keep_decisions(connection: Connection, reads: Sequence[tuple[Decision, bytes]]) -> None:
+    versions = _versions(connection, list({bytes.fromhex(decision.fingerprint) for decision, _ in reads}))
+    last: dict[bytes, tuple[Decision, bytes]] = {}
+    added: Counter[str] = Counter()
+    for decision, raw in reads:
+        fingerprint, version = bytes.fromhex(decision.fingerprint), (decision.epoch, decision.counter)
+        before = versions.get(fingerprint)
+        if before is None or version > before:
+            added += tally(decision) + Counter(items=int(before is None))
+            versions[fingerprint] = version
+            last[fingerprint] = (decision, raw)
+    if last:
+        statement = upsert(connection)(decisions)
+        kept = {name: statement.excluded[name] for name in ("stix_id", "epoch", "counter", "record")}
+        statement = statement.on_conflict_do_update(index_elements=[decisions.c.fingerprint], set_=kept)
+        connection.execute(statement, [_row(key, *read) for key, read in last.items()])
+    _count(connection, added)
+
+
+def _row(fingerprint: bytes, decision: Decision, raw: bytes) -> dict[str, object]:
+    return {
+        "fingerprint": fingerprint,
+        "stix_id": decision.id,
+        "epoch": decision.epoch,
+        "counter": decision.counter,
+        "record": raw,
+    }
+
+
+def _versions(connection: Connection, fingerprints: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+    query = sa.select(decisions.c.fingerprint, decisions.c.epoch, decisions.c.counter).where(
+        decisions.c.fingerprint.in_(sa.bindparam("keys", expanding=True))
+    )
+    found: dict[bytes, tuple[int, int]] = {}
+    for start in range(0, len(fingerprints), KEYS_PER_QUERY):
+        for row in connection.execute(query, {"keys": fingerprints[start : start + KEYS_PER_QUERY]}):
+            found[row.fingerprint] = (row.epoch, row.counter)
+    return found
+
+
+def _count(connection: Connection, added: Mapping[str, int]) -> None:
+    if not added:
+        return
+    statement = upsert(connection)(counts)
+    statement = statement.on_conflict_do_update(
+        index_elements=[counts.c.name], set_={"value": counts.c.value + statement.excluded.value}
+    )
+    # sorted, so that two writers can't wait for each other
+    connection.execute(statement, [{"name": name, "value": value} for name, value in sorted(added.items())])
+
+
+def _keep_rejected(connection: Connection, reads: Sequence[tuple[Rejected, bytes]]) -> None:
+    rows = [
+        {
+            "id": record.id,
+            "stage": record.stage,
+            "code": record.code,
+            "source": record.source,
+            "submission": record.submission,
+            "at": record.at,
+            "record": raw,
+        }
+        for record, raw in reads
+    ]
+    if rows:
+        connection.execute(upsert(connection)(rejected).on_conflict_do_nothing(), rows)

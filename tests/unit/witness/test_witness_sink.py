@@ -1,0 +1,82 @@
+"""What the witness keeps, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas.decision import Decision
+from schemas.errors import Misconfigured
+from schemas.rejected import Rejected
+from schemas.topics import DECISIONS, REJECTED
+from services.hub import Hub
+from services.stream.types import Position, Record
+from services.tables import counts, decisions, rejected
+from services.witness.agent import WitnessSink
+from tests.fakes import rows
+from tests.unit.share.world import feeds_hub, recipient
+from tests.unit.witness.world import batch, decision, group, of_source, refusal
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
+    made = feeds_hub(tmp_path, map(recipient, ("alpha", "beta")), url)
+    yield made
+    made.store.close()
+
+
+def judged(counter: int, *outcome: str, fingerprint: str = "00" * 16, epoch: int = 1) -> Decision:
+    groups = [group(name, bit, rules=("F02",)) for bit, name in enumerate(outcome)]  # type: ignore[arg-type]
+    return decision(of_source("feed", *groups), counter=counter, epoch=epoch, fingerprint=fingerprint)
+
+
+async def counted(hub: Hub) -> dict[str, int]:
+    return {row.name: row.value for row in await rows(hub, counts)}
+
+
+async def test_the_last_decision_is_kept_and_each_is_counted_once(hub: Hub) -> None:
+    sink = WitnessSink(hub)
+    first, second, third = judged(1, "permit", "deny"), judged(2, "permit", "permit"), judged(1, "deny", epoch=2)
+    await sink.apply(batch(sink, 1, first, second, second, first))
+    await sink.apply(batch(sink, 1, third))
+    expected = {"items": 1, "versions": 2, "outcome.permit": 3, "outcome.deny": 1, "denied.F02": 1}
+    assert await counted(hub) == expected
+    [row] = await rows(hub, decisions)
+    assert Decision.from_bytes(row.record) == second
+    await sink.apply(batch(sink, 2, second))
+    assert await counted(hub) == expected
+    await sink.apply(batch(sink, 3, third, judged(1, "deny", fingerprint="11" * 16)))
+    assert (await counted(hub))["versions"] == 4 and (await counted(hub))["items"] == 2
+    assert {(r.epoch, r.counter) for r in await rows(hub, decisions)} == {(2, 1), (1, 1)}
+
+
+async def test_rejections_are_kept_once(hub: Hub) -> None:
+    sink = WitnessSink(hub)
+    await sink.apply(batch(sink, 1, refusal("a"), refusal("b")))
+    await sink.apply(batch(sink, 2, refusal("b", reason="changed"), refusal("c")))
+    assert {r.id: Rejected.from_bytes(r.record).reason for r in await rows(hub, rejected)} == {
+        "a": "no",
+        "b": "no",
+        "c": "no",
+    }
+    assert await sink.positions(REJECTED.name) == {0: Position(1, 2)}
+    assert await sink.positions(DECISIONS.name) == {}
+
+
+async def test_another_numbering_stops_the_process(hub: Hub) -> None:
+    sink = WitnessSink(hub)
+    with pytest.raises(Misconfigured, match="numbered under 'n9'"):
+        await sink.apply(batch(sink, 1, decision(numbering="n9")))
+    assert await sink.positions(DECISIONS.name) == {}
+
+
+@pytest.mark.parametrize("topic", [DECISIONS.name, REJECTED.name])
+@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"\xff"])
+def test_what_does_not_parse_is_rejected(tmp_path: Path, topic: str, value: bytes) -> None:
+    made = feeds_hub(tmp_path, [recipient("alpha")])
+    with pytest.raises(ValueError):
+        WitnessSink(made).decode(topic, Record(b"", value, 0, 0))
+    made.store.close()
