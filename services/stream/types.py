@@ -21,6 +21,9 @@ from typing import Any, NamedTuple, Protocol
 
 from schemas.topics import Topic
 
+MAX_VALUE_BYTES = 4 * 1024 * 1024
+"""The largest value that a record can have; whoever makes records keeps to it."""
+
 
 class Record(NamedTuple):
     """One record as it lies in a partition. An empty value on a compacted topic is a deletion."""
