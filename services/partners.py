@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from schemas.agreement import Agreement
 from services import tokens
 from services.hub import Hub
+from services.problems import unknown_partner
 from services.tables import partners
 from services.tokens import Authenticator
 
@@ -24,10 +25,10 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None
             raise web.HTTPNotFound  # what staff may see does not exist for others
 
     def agreement_of(request: web.Request) -> Agreement:
-        agreement = hub.directory.agreements.get(request.match_info["id"])
-        if agreement is None:
-            raise web.HTTPNotFound  # what staff may see does not exist for others
-        return agreement
+        name = request.match_info["id"]
+        if name not in hub.directory.agreements:
+            raise unknown_partner(name)
+        return hub.directory.agreements[name]
 
     async def list_all(request: web.Request) -> web.Response:
         """All partners, what each may do, and whether its agreement is in force."""

@@ -11,7 +11,7 @@ from http import HTTPStatus
 import orjson
 from aiohttp import web
 
-from schemas.errors import BodyRefused, ItemRefused, Misconfigured, Refused, TocsinError, Unavailable
+from schemas.errors import BodyRefused, ItemRefused, Misconfigured, Refused, TocsinError, Unavailable, clip
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,17 @@ class RequestRefused(Refused):
         super().__init__(code, what, where=where, hint=hint)
         self.status = status
         self.headers = dict(headers or {})
+
+
+def unknown_partner(name: str) -> RequestRefused:
+    """For staff only: a partner must not learn which others there are."""
+    return RequestRefused(
+        404,
+        "partner-unknown",
+        f"there is no partner {clip(name)!r}",
+        where="partner",
+        hint="`tocsin partner list` shows the ids",
+    )
 
 
 def problem(

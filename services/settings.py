@@ -42,8 +42,9 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = f"TOCSIN_{'_'.join(str(step) for step in first['loc']).upper()}"
+            what = "there is no such setting" if first["type"] == "extra_forbidden" else first["msg"]
             raise Misconfigured(
-                "setting-invalid", f"{name}: {first['msg']}", hint="`tocsin --help` lists the settings"
+                "setting-invalid", f"{name}: {what}", hint="`tocsin --help` lists the settings"
             ) from None
 
     @property

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from schemas.errors import BodyRefused, TocsinError, Unavailable, clip
 from services.hub import Hub
-from services.problems import RequestRefused
+from services.problems import RequestRefused, unknown_partner
 from services.share import cursor, feeds, taxii
 from services.share.access import may_receive
 from services.share.formats import FORMATS, Format
@@ -291,6 +291,8 @@ def _whose(hub: Hub, request: web.Request, principal: Principal) -> Recipient:
             400, "partner-missing", "whose feed?", where="partner", hint="add partner=ID to the address"
         )
     who = _recipient(hub, principal.name if asked is None else asked)
+    if who is None and principal.scope == "staff":
+        raise unknown_partner(str(asked))
     if who is None or (principal.scope != "staff" and who.partner != principal.name):
         raise web.HTTPNotFound
     return who

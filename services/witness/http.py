@@ -22,7 +22,7 @@ from services.accept import formats
 from services.accept.framing import Parcel, pack
 from services.accept.packing import Origin, Packed, compress_fates, prepare
 from services.hub import Hub
-from services.problems import RequestRefused
+from services.problems import RequestRefused, unknown_partner
 from services.share.access import may_receive
 from services.tables import (
     audiences,
@@ -54,13 +54,14 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator, wake_re
             raise web.HTTPNotFound  # what staff may see does not exist for others
 
     async def explain_item(request: web.Request) -> web.Response:
+        """Who got an item, who did not, and by which rules."""
         await staff(request)
         asked = request.query.get("item", "")[:MAX_ITEM_CHARS]
         partner = request.query.get("partner")
         if not asked:
             raise RequestRefused(400, "item-missing", "which item?", where="item", hint="add item=ID_OR_VALUE")
         if partner is not None and partner not in hub.directory.bit_of:
-            raise RequestRefused(404, "partner-unknown", f"there is no partner {clip(partner)!r}", where="partner")
+            raise unknown_partner(partner)
         found = await hub.store.read(lambda connection: explain(hub, connection, asked, partner))
         if not found:
             raise RequestRefused(
@@ -73,21 +74,25 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator, wake_re
         return _json({"items": found})
 
     async def status(request: web.Request) -> web.Response:
+        """How the hub is doing: counts, what waits, the partners."""
         await staff(request)
         return _json(await hub.store.read(lambda connection: state_of(hub, connection)))
 
     async def list_rejected(request: web.Request) -> web.Response:
+        """What was rejected, newest first, without contents."""
         await staff(request)
         limit = _number(request, "limit", DEFAULT_LISTED, MAX_LISTED)
         offset = _number(request, "offset", 0, 10**9)
         return _json({"rejected": await hub.store.read(lambda connection: _listed(connection, limit, offset))})
 
     async def show_rejected(request: web.Request) -> web.Response:
+        """One rejected thing, whole."""
         await staff(request)
         record, replayed_ms = await _find(hub, request.match_info["id"])
         return _json({**record.model_dump(), "replayed_ms": replayed_ms})
 
     async def replay_rejected(request: web.Request) -> web.Response:
+        """Sends a rejected thing through again."""
         await staff(request)
         record, _ = await _find(hub, request.match_info["id"])
         origin = Origin(str(uuid.uuid4()), record.source, hub.clock())
