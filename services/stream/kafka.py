@@ -18,7 +18,7 @@ from aiokafka.partitioner import murmur2
 from schemas.errors import Unavailable
 from schemas.topics import DAY_SECONDS, Topic
 from services.stream.app import StreamService
-from services.stream.kafka_client import MAX_MESSAGE_BYTES, Client, entry, send
+from services.stream.kafka_client import MAX_MESSAGE_BYTES, Client, entries, send
 from services.stream.kafka_transport import SETTINGS, Transport
 from services.stream.log import Done, Draft, Drafts, Entry
 from services.stream.runner import Runner
@@ -170,7 +170,7 @@ class KafkaPort:
             reader.seek(tp, max(start, earliest))
             while await reader.position(tp) < end:
                 records = (await reader.getmany(tp, timeout_ms=1000, max_records=2_000)).get(tp, ())
-                yield [entry(record) for record in records if record.offset < end]
+                yield entries(record for record in records if record.offset < end)
         finally:
             await reader.stop()
 

@@ -7,7 +7,7 @@ the source offset). On a compacted topic an empty value is Kafka's null, which c
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,12 +110,17 @@ def stamp(given: Sequence[Header]) -> Stamp:
     return Stamp(epoch)
 
 
-def entry(record: Any) -> Entry:
-    """An aiokafka record as an entry."""
-    return Entry(
-        Record(record.key or b"", record.value or b"", record.offset, record.timestamp),
-        stamp(record.headers) if record.headers else PLAIN,
-    )
+def entries(records: Iterable[Any]) -> list[Entry]:
+    """aiokafka's records as entries; neighbours with the same headers share their stamp."""
+    found: list[Entry] = []
+    last: tuple[Header, ...] = ()
+    shared = PLAIN
+    for record in records:
+        if record.headers != last:
+            last, shared = record.headers, stamp(record.headers)
+        place = Record(record.key or b"", record.value or b"", record.offset, record.timestamp)
+        found.append(Entry(place, shared))
+    return found
 
 
 async def send(

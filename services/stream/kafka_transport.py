@@ -19,7 +19,7 @@ from faust.types import TP
 from yarl import URL
 
 from services.stream.consumer import Bounds, ChunkConsumer, Fetched
-from services.stream.kafka_client import BATCH_BYTES, Client, entry
+from services.stream.kafka_client import BATCH_BYTES, Client, entries
 from services.stream.progress import Progress
 from services.stream.runner import Runner
 
@@ -64,7 +64,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         records = await self._fetch_records(
             self._ensure_consumer(), active, timeout=seconds, max_records=FETCH_RECORDS
         )
-        return Fetched(self.consumer.seeks, {tp: [entry(r) for r in some] for tp, some in records.items() if some})
+        return Fetched(self.consumer.seeks, {tp: entries(some) for tp, some in records.items() if some})
 
     async def bounds(self, tps: set[TP]) -> dict[TP, Bounds]:
         consumer = self._ensure_consumer()

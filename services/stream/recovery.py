@@ -23,14 +23,17 @@ class Recovered:
 
     def apply(self, entries: Iterable[Entry]) -> None:
         state, shadowed = self.state, self._shadowed
+        checked = None
         for (key, value, _, _), stamp in entries:
-            if 0 < stamp.epoch < self.epoch:
-                if key != CLAIM_KEY:
-                    shadowed.add(key)
-                continue
-            self.epoch = max(self.epoch, stamp.epoch)
-            if stamp.kind is not Kind.RECORD:
-                continue
+            if stamp is not checked:  # readers share equal stamps
+                if 0 < stamp.epoch < self.epoch:
+                    if key != CLAIM_KEY:
+                        shadowed.add(key)
+                    continue
+                self.epoch = max(self.epoch, stamp.epoch)
+                if stamp.kind is not Kind.RECORD:
+                    continue
+                checked = stamp
             if shadowed:
                 shadowed.discard(key)
             if value:

@@ -80,7 +80,7 @@ class SqlitePort:
         place = (topic, partition)
         while start < end:
             entries, start = (await self._log.read({place: start}))[place]
-            yield [entry for entry in entries if entry.record.offset < end]
+            yield entries if start <= end else [entry for entry in entries if entry.record.offset < end]
 
 
 def _transport(log: SqliteLog, runner: Runner, app: Any) -> Any:

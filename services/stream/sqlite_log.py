@@ -30,7 +30,7 @@ from services.stream.types import Record
 log = logging.getLogger(__name__)
 
 OFFSET_BITS = 40
-READ_RECORDS, READ_BYTES = 1_000, 4 * 1024 * 1024
+READ_RECORDS, READ_BYTES = 4_000, 4 * 1024 * 1024
 SWEEP_SECONDS = 30.0
 SWEEP_ROWS = 2_000
 MIN_DIRTY, MAX_DIRTY = 10_000, 200_000
@@ -362,11 +362,13 @@ def _read(connection: Connection, ranges: Sequence[tuple[Place, int, int]]) -> d
         base = row >> OFFSET_BITS << OFFSET_BITS
         entries: list[Entry] = []
         room = READ_BYTES
+        stamp = PLAIN
         cursor.execute(
             "SELECT * FROM log_records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (row, end, READ_RECORDS)
         )
         for id, key, value, timestamp_ms, epoch, kind, mark in cursor:
-            stamp = Stamp(epoch, Kind(kind), mark) if epoch else PLAIN
+            if epoch != stamp.epoch or kind != stamp.kind or mark != stamp.mark:
+                stamp = Stamp(epoch, Kind(kind), mark) if epoch else PLAIN
             entries.append(Entry(Record(key, value, id - base, timestamp_ms), stamp))
             room -= len(value)
             if room < 0:

@@ -381,7 +381,7 @@ FEED_ANSWERS = [
     ("alpha", "partner", "format=csv&format=csv", 400, "parameter-twice"),
     ("alpha", "partner", "partner=alpha", 200, ""),
     ("alpha", "partner", "partner=beta", 404, "not-found"),
-    ("alpha", "partner", "partner=nobody", 404, "partner-unknown"),
+    ("alpha", "partner", "partner=nobody", 404, "not-found"),
     ("alpha", "partner", "partner=nobody&format=pdf", 404, "not-found"),
     ("stranger", "partner", "", 404, "not-found"),
     ("staff", "staff", "", 400, "partner-missing"),
