@@ -35,6 +35,8 @@ class Contribution(BaseModel):
     value: str = ""
     """The source's own spelling, where the identity allows several (kind `complex`); else empty."""
     count: int = 1
+    reached: str = "0"
+    """Who was ever sent a copy that was made from it (hex bit set): only to them its withdrawal can speak."""
 
 
 class Held(BaseModel):
@@ -50,19 +52,19 @@ class Held(BaseModel):
     generation: int
     created_ms: int
     modified_ms: int
+    last_seen_ms: int = 0
 
 
 class Sent(BaseModel):
     """The ledger of one item: who holds which copy of it. Bit sets are under `numbering`.
 
-    `live` are the copies of the present generation, `withdrawn` the tombstones of this and earlier ones,
-    `gone` the copies whose holders may no longer see the item and must not be told.
+    `live` are the copies in the feeds, `withdrawn` the tombstones, `gone` the copies whose holders may no longer
+    see the item and must not be told. A generation is that of an id: what was withdrawn comes back under another.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     numbering: str
-    generation: int = 0
     live: tuple[Held, ...] = ()
     gone: tuple[Held, ...] = ()
     withdrawn: tuple[Held, ...] = ()

@@ -113,7 +113,7 @@ def overview(answer: Mapping[str, Any]) -> str:
         f"rejected                {kept:,}" + ("  <- `tocsin rejected list`" if kept else ""),
         f"decided                 {counts.get('versions', 0):,} item versions",
         f"errors in rules         {counts.get('errors', 0):,}"
-        + ("  <- see the log" if counts.get("errors") else ""),
+        + ("  <- `tocsin explain ITEM --json` names them" if counts.get("errors") else ""),
         f"policy                  {answer['policy'][:16]}",
         "partners",
     ]

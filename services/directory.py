@@ -71,6 +71,26 @@ def number(connection: Connection, recipients: Iterable[str]) -> tuple[str, dict
     return numbering, bit_of
 
 
+def secret_mark(connection: Connection) -> str | None:
+    """By what the database knows the hub's secret; None in a new one."""
+    return connection.scalar(sa.select(facts.c.value).where(facts.c.name == "secret"))
+
+
+def keep_secret_mark(connection: Connection, secret: bytes, file: Path) -> None:
+    """Notes a mark of the secret in a new database; raises `Misconfigured` where it is not the database's."""
+    mark = hashlib.blake2b(b"tocsin secret mark", key=secret[:64], digest_size=16).hexdigest()
+    known = secret_mark(connection)
+    if known is None:
+        connection.execute(facts.insert().values(name="secret", value=mark))
+    elif known != mark:
+        raise Misconfigured(
+            "secret-changed",
+            "this is not the secret that the database was made with",
+            where=str(file),
+            hint="restore the old one: with another all ids and fingerprints would change",
+        )
+
+
 def load(connection: Connection, agreements_folder: Path, policy_file: Path) -> Directory:
     """Everything about the partners, in one value; numbers partners that are new."""
     agreements = read_agreements(agreements_folder)

@@ -17,10 +17,9 @@ def upgrade(engine: sa.Engine) -> None:
         command.upgrade(_config(connection), "head")
 
 
-def is_current(engine: sa.Engine) -> bool:
+def is_current(connection: sa.Connection) -> bool:
     """Whether the database has the form that this code needs; changes nothing."""
-    with engine.connect() as connection:
-        at = MigrationContext.configure(connection).get_current_revision()
+    at = MigrationContext.configure(connection).get_current_revision()
     return at == ScriptDirectory.from_config(_config()).get_current_head()
 
 

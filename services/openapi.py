@@ -18,9 +18,11 @@ def describe(app: web.Application, version: str) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route in app.router.routes():
         path = route.resource.canonical if route.resource else ""
-        if route.method in ("HEAD", "*") or not path:
+        if route.method == "HEAD" or not path:
             continue
-        paths.setdefault(path, {})[route.method.lower()] = _operation(path, route)
+        # a route for every method is one that answers GET and tells the other methods what is wrong
+        method = "get" if route.method == "*" else route.method.lower()
+        paths.setdefault(path, {})[method] = _operation(path, route)
     return {
         "openapi": "3.1.0",
         "info": {

@@ -42,30 +42,42 @@ log = logging.getLogger("tocsin")
 def open_hub(settings: Settings, store: Store) -> Hub:
     """The hub of this process; raises `Misconfigured` where settings or agreements are wrong."""
     with store.engine.begin() as connection:
+        key = secret(settings.secret_path, new=directory.secret_mark(connection) is None)
+        directory.keep_secret_mark(connection, key, settings.secret_path)
         partners = directory.load(connection, settings.agreements, settings.policy)
-    return Hub(settings=settings, store=store, secret=secret(settings.secret_path), directory=partners)
+    return Hub(settings=settings, store=store, secret=key, directory=partners)
 
 
-def secret(file: Path) -> bytes:
-    """The hub's secret (32 bytes, hex in a file of mode 0600); made where there is none.
+def secret(file: Path, *, new: bool) -> bytes:
+    """The hub's secret (32 bytes, hex in a file of mode 0600); made where there is none and the hub is `new`.
 
     Every id and fingerprint hangs on it: another secret is another hub.
     """
-    if not file.exists():
+    if new and not file.exists():
         write_private(file, secrets.token_hex(32) + "\n")
-    text = file.read_text().strip()
-    if len(text) < 64:
+    try:
+        found = bytes.fromhex(file.read_text("ascii").strip())
+    except (OSError, ValueError):
+        found = b""
+    if len(found) < 32:
         raise Misconfigured(
-            "secret-invalid", "the secret is not 32 bytes in hex", where=str(file), hint="restore it"
+            "secret-missing",
+            "the hub's secret is not here, or is not 32 bytes in hex",
+            where=str(file),
+            hint="restore it: all ids hang on it; TOCSIN_SECRET_FILE names another place",
         )
-    return bytes.fromhex(text)
+    return found
 
 
 def write_private(file: Path, text: str) -> None:
-    """Writes a file that only its owner can read."""
+    """Writes a file that only its owner can read, durably and as a whole."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
         stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(file)
 
 
 def leave_staff_token(hub: Hub) -> None:
@@ -94,7 +106,7 @@ async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, read
         if migrate:
             await asyncio.to_thread(upgrade, store.engine)
             await streams.create_topics(TOPICS)
-        elif not await asyncio.to_thread(is_current, store.engine):
+        elif not await store.read(is_current):
             raise Misconfigured("not-migrated", "the database is not of this version", hint="run `tocsin migrate`")
         hub = open_hub(settings, store)
         if "serve" in parts:
@@ -127,7 +139,7 @@ async def migrate(settings: Settings, *, check: bool) -> bool:
         store = Store(settings.database_url)
         stack.callback(store.close)
         if check:
-            return await asyncio.to_thread(is_current, store.engine)
+            return await store.read(is_current)
         streams = open_streams(settings.broker, store, settings.kafka_security)
         await streams.start()
         stack.push_async_callback(streams.stop)

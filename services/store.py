@@ -49,8 +49,9 @@ class Store:
         self.engine.dispose()
 
 
+# parameters are what people sent: errors, and so logs, must not quote them (hide_parameters)
 def _sqlite_engine(url: str) -> sa.Engine:
-    engine = sa.create_engine(url, connect_args={"timeout": 30})
+    engine = sa.create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _pragmas(dbapi_connection: object, _record: object) -> None:
@@ -72,4 +73,4 @@ def _sqlite_engine(url: str) -> sa.Engine:
 def _postgres_engine(url: str) -> sa.Engine:
     if url.startswith("postgresql://"):
         url = "postgresql+psycopg://" + url.removeprefix("postgresql://")
-    return sa.create_engine(url, pool_size=16, pool_pre_ping=True)
+    return sa.create_engine(url, pool_size=16, pool_pre_ping=True, hide_parameters=True)

@@ -33,7 +33,7 @@ def application(hub: Hub, wake_relay: Callable[[], None]) -> web.Application:
 
     async def readyz(_request: web.Request) -> web.Response:
         """Whether requests can be served."""
-        current = await hub.store.read(lambda connection: is_current(connection.engine))
+        current = await hub.store.read(is_current)
         return web.json_response({"status": "ready" if current else "not migrated"}, status=200 if current else 503)
 
     async def openapi(_request: web.Request) -> web.Response:

@@ -51,20 +51,26 @@ def _contribution(report: Report) -> Contribution:
 def _succeed(before: Contribution, report: Report) -> Contribution:
     """The contribution after one more report of the same source.
 
-    A source may hold several objects with one value; revoking one that is not the present word is no
-    revocation of the others.
+    A source may hold several objects with one value: revoking one that is not its present word is no revocation
+    of the others, and of two that are equally new the markings of both hold, so that their order can't widen.
+    Revoking the present word counts whatever its date: in STIX a revocation is for ever (2.1, section 3.6).
     """
-    newer = report.modified_ms >= before.modified_ms
     other = report.object.get("id") != before.object.get("id")
-    replaces = newer and not (report.revoked and other)
+    newer = report.modified_ms >= before.modified_ms
+    replaces = not other if report.revoked else newer
     after = _contribution(report) if replaces else before
+    if other and report.modified_ms == before.modified_ms and not report.revoked:
+        both = (*before.markings, *(m for m in report.markings if m not in before.markings))
+        after = after.model_copy(update={"markings": both, "granular": before.granular or report.granular})
     return after.model_copy(
         update={
+            "modified_ms": max(before.modified_ms, after.modified_ms),
             "seq": report.seq,
             "index": report.index,
             "created_ms": min(before.created_ms, report.created_ms),
             "first_seen_ms": min(before.first_seen_ms, report.first_seen_ms),
             "last_seen_ms": max(before.last_seen_ms, report.last_seen_ms),
             "count": before.count + 1,
+            "reached": before.reached,
         }
     )

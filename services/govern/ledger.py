@@ -1,8 +1,8 @@
 """Who holds which copy of an item, and how that changes: from one `Sent` to the next, and the copies to send.
 
 Promises, for each recipient: `created` and id stay as at its first copy; `modified` rises exactly when its body
-changes; a withdrawal goes to those that hold a copy, and to nobody else; what was withdrawn under an id is never
-shared again under that id.
+changes, and no date of it comes from what it may not see; a withdrawal goes to those that hold a copy, and to
+nobody else; what was withdrawn under an id is never shared again with it under that id.
 """
 
 from __future__ import annotations
@@ -39,83 +39,94 @@ class Turn(NamedTuple):
 def turn(sent: Sent, drafts: Sequence[tuple[Bits, Draft]], lost: Lost, stix_type: str, fingerprint: bytes) -> Turn:
     """Moves everyone to what was decided. `drafts` are disjoint sets of recipients and the copy of each."""
     permitted = _union(to for to, _ in drafts)
-    generation, live, withdrawn = sent.generation, sent.live, list(sent.withdrawn)
-    if permitted & _union(_to(h) for h in withdrawn if h.generation == generation):
-        generation += 1
-        withdrawn += [_withdraw(h) for h in live]
-        live = ()
-    gone = list(sent.gone)
-    for held in live:
+    live: list[Held] = []
+    copies: list[Copy] = []
+    for to, draft in drafts:
+        for held, body in _copies_of(to, draft, sent, stix_type, fingerprint):
+            live.append(held)
+            copies.append(_copy(held, body, draft))
+    gone: list[Held] = []
+    withdrawn = list(sent.withdrawn)
+    for held in sent.live:
         left = _to(held) & ~permitted
         withdrawn += _part(_withdraw(held), left & lost.withdrawn)
         gone += _part(held, left & ~lost.withdrawn)
-    for held in [h for h in gone if _to(h) & lost.ended]:
-        gone.remove(held)
-        gone += _part(held, _to(held) & ~lost.ended)
-        withdrawn += _part(_withdraw(held), _to(held) & lost.ended)
-
-    former = [h for h in (*live, *gone) if h.generation == generation]
-    id_ = outgoing_id(stix_type, fingerprint, generation)
-    now_live: list[Held] = []
-    copies: list[Copy] = []
-    for to, draft in drafts:
-        for members, created_ms in _by_created(to, former, draft.created_ms):
-            body = draft.body | {"id": id_, "created": format_time(created_ms)}
-            content = _digest(body, draft)
-            for held in _settle(members, content, created_ms, draft.modified_ms, generation, live, former):
-                now_live.append(held)
-                copies.append(_copy(held, body, draft))
+    for held in sent.gone:
+        left = _to(held) & ~permitted
+        withdrawn += _part(_withdraw(held), left & lost.ended)
+        gone += _part(held, left & ~lost.ended)
     withdrawn = _join(withdrawn)
     after = Sent(
-        numbering=sent.numbering,
-        generation=generation,
-        live=tuple(_join(now_live)),
-        gone=tuple(
-            h for g in gone for h in _part(g, _to(g) & ~permitted if g.generation == generation else _to(g))
-        ),
-        withdrawn=tuple(withdrawn),
+        numbering=sent.numbering, live=tuple(_join(live)), gone=tuple(_join(gone)), withdrawn=tuple(withdrawn)
     )
     return Turn(after, (*_one_each(copies), *(_tombstone_copy(h, stix_type, fingerprint) for h in withdrawn)))
 
 
-def _settle(
-    members: Bits,
-    content: str,
-    created_ms: int,
-    modified_ms: int,
-    generation: int,
-    live: Iterable[Held],
-    former: Iterable[Held],
-) -> list[Held]:
-    """Who of the members keeps its copy, and the copy of the others."""
-    same = [h for h in live if h.content == content and h.created_ms == created_ms]
-    kept = [part for h in same for part in _part(h, _to(h) & members)]
-    others = Bits(members & ~_union(_to(h) for h in kept))
-    if not others:
-        return kept
-    before = [h.modified_ms + 1 for h in former if _to(h) & others]
-    at_least = max([modified_ms, created_ms, *before])
-    for i, held in enumerate(kept):
-        if held.modified_ms >= at_least:
-            kept[i] = held.model_copy(update={"to": to_hex(Bits(_to(held) | others))})
-            return kept
-    new = Held(
-        to=to_hex(others), content=content, generation=generation, created_ms=created_ms, modified_ms=at_least
-    )
-    return [*kept, new]
+def generation(sent: Sent) -> int:
+    """The generation of the id that somebody gets who never held the item.
+
+    The present holders' if there are any, so that recipients can deduplicate among each other; else one that
+    nobody knows as withdrawn.
+    """
+    if sent.live:
+        return max(held.generation for held in sent.live)
+    return max((held.generation + 1 for held in sent.withdrawn), default=0)
 
 
-def _by_created(to: Bits, former: Iterable[Held], default_ms: int) -> list[tuple[Bits, int]]:
-    """The recipients parted by the `created` that they know; newcomers get the default."""
-    parts: dict[int, int] = {}
+def _copies_of(
+    to: Bits, draft: Draft, sent: Sent, stix_type: str, fingerprint: bytes
+) -> Iterable[tuple[Held, dict[str, Any]]]:
+    """The copy of each part of `to`: parted by what its members hold, so that nobody's dates touch another's."""
     rest = int(to)
-    for held in former:
+    for former in (*sent.live, *sent.gone):
+        if part := rest & _to(former):
+            rest &= ~part
+            yield _next(Bits(part), draft, former, former in sent.live, stix_type, fingerprint)
+    current = generation(sent)
+    for members, number in _by_generation(rest, sent.withdrawn, current):
+        body = _body(draft, number, draft.created_ms, stix_type, fingerprint)
+        modified_ms = max(draft.modified_ms, draft.created_ms)
+        yield _held(members, draft, body, number, draft.created_ms, modified_ms), body
+
+
+def _next(
+    to: Bits, draft: Draft, former: Held, is_live: bool, stix_type: str, fingerprint: bytes
+) -> tuple[Held, dict[str, Any]]:
+    """The next copy of those that hold `former`; the same one, if nothing that they see changes."""
+    body = _body(draft, former.generation, former.created_ms, stix_type, fingerprint)
+    if is_live and former.content == _digest(body, draft):
+        same = former.model_copy(update={"to": to_hex(to), "last_seen_ms": draft.last_seen_ms})
+        return same, body
+    modified_ms = max(draft.modified_ms, former.created_ms, former.modified_ms + 1)
+    return _held(to, draft, body, former.generation, former.created_ms, modified_ms), body
+
+
+def _by_generation(rest: int, withdrawn: Iterable[Held], current: int) -> list[tuple[Bits, int]]:
+    """Newcomers by the generation that they get: above any that they know as withdrawn (STIX 2.1, section 3.6)."""
+    parts: dict[int, int] = {}
+    for held in sorted(withdrawn, key=lambda h: -h.generation):
         if known := rest & _to(held):
-            parts[held.created_ms] = parts.get(held.created_ms, 0) | known
             rest &= ~known
+            number = max(current, held.generation + 1)
+            parts[number] = parts.get(number, 0) | known
     if rest:
-        parts[default_ms] = parts.get(default_ms, 0) | rest
-    return [(Bits(members), created_ms) for created_ms, members in sorted(parts.items())]
+        parts[current] = parts.get(current, 0) | rest
+    return [(Bits(members), number) for number, members in sorted(parts.items())]
+
+
+def _body(draft: Draft, number: int, created_ms: int, stix_type: str, fingerprint: bytes) -> dict[str, Any]:
+    return draft.body | {"id": outgoing_id(stix_type, fingerprint, number), "created": format_time(created_ms)}
+
+
+def _held(to: Bits, draft: Draft, body: dict[str, Any], number: int, created_ms: int, modified_ms: int) -> Held:
+    return Held(
+        to=to_hex(to),
+        content=_digest(body, draft),
+        generation=number,
+        created_ms=created_ms,
+        modified_ms=modified_ms,
+        last_seen_ms=draft.last_seen_ms,
+    )
 
 
 def _copy(held: Held, body: dict[str, Any], draft: Draft) -> Copy:
@@ -144,33 +155,36 @@ def _tombstone_copy(held: Held, stix_type: str, fingerprint: bytes) -> Copy:
 
 
 def _one_each(copies: Iterable[Copy]) -> list[Copy]:
-    """Recipients of different contributions that come to the same body get the same copy.
-
-    Of the dates of last sighting it shows the earliest, which everyone of them may know.
-    """
-    by_digest: dict[str, Copy] = {}
+    """Recipients of different contributions that come to exactly the same copy get it as one."""
+    same: dict[tuple[str, str], Copy] = {}
     for copy in copies:
-        if before := by_digest.get(copy.digest):
-            to = to_hex(Bits(from_hex(before.to) | from_hex(copy.to)))
-            last_seen = min(before.last_seen, copy.last_seen)
-            copy = copy.model_copy(update={"to": to, "last_seen": last_seen})
-        by_digest[copy.digest] = copy
-    return list(by_digest.values())
+        before = same.get((copy.digest, copy.last_seen))
+        to = from_hex(copy.to) | (from_hex(before.to) if before else NOBODY)
+        same[copy.digest, copy.last_seen] = copy.model_copy(update={"to": to_hex(Bits(to))})
+    return list(same.values())
 
 
 def _withdraw(held: Held) -> Held:
-    return held.model_copy(update={"content": "", "modified_ms": held.modified_ms + 1})
+    return held.model_copy(update={"content": "", "modified_ms": held.modified_ms + 1, "last_seen_ms": 0})
 
 
 def _join(helds: Iterable[Held]) -> list[Held]:
-    """Equal copies of several sets of recipients as one."""
-    joined: dict[tuple[int, str, int, int], Held] = {}
+    """Equal copies of several sets of recipients as one, in an order of their own."""
+    joined: dict[tuple[int, str, int, int, int], int] = {}
     for held in helds:
-        key = (held.generation, held.content, held.created_ms, held.modified_ms)
-        before = joined.get(key)
-        to = _to(held) | (_to(before) if before else NOBODY)
-        joined[key] = held.model_copy(update={"to": to_hex(Bits(to))})
-    return list(joined.values())
+        key = (held.generation, held.content, held.created_ms, held.modified_ms, held.last_seen_ms)
+        joined[key] = joined.get(key, 0) | _to(held)
+    return [
+        Held(
+            to=to_hex(Bits(to)),
+            generation=g,
+            content=c,
+            created_ms=created,
+            modified_ms=modified,
+            last_seen_ms=seen,
+        )
+        for (g, c, created, modified, seen), to in sorted(joined.items())
+    ]
 
 
 def _part(held: Held, to: int) -> list[Held]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
+
 from schemas.fingerprint import Ioc
 from schemas.handling import HANDLING_ID
 from schemas.known import Contribution, Known
@@ -127,7 +129,7 @@ def _merged(name: str, objects: Sequence[Mapping[str, Any]]) -> Any:
     joined = [entry for value in values if isinstance(value, list) for entry in value]
     if name == "labels":
         joined = [label for label in joined if from_tag(str(label)) is None]
-    return [entry for i, entry in enumerate(joined) if entry not in joined[:i]]
+    return list({orjson.dumps(entry, option=orjson.OPT_SORT_KEYS): entry for entry in joined}.values())
 
 
 def _indicator(body: dict[str, Any], ioc: Ioc, objects: Iterable[Mapping[str, Any]], first_seen_ms: int) -> None:

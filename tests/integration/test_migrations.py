@@ -22,11 +22,16 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres_url"))
 
 
+def current(store: Store) -> bool:
+    with store.engine.connect() as connection:
+        return migrate.is_current(connection)
+
+
 def test_forward_back_and_forward(url: str) -> None:
     store = Store(url)
-    assert not migrate.is_current(store.engine)
+    assert not current(store)
     migrate.upgrade(store.engine)
-    assert migrate.is_current(store.engine)
+    assert current(store)
     with store.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     with store.engine.begin() as connection:
@@ -34,5 +39,5 @@ def test_forward_back_and_forward(url: str) -> None:
     assert set(sa.inspect(store.engine).get_table_names()) <= {"alembic_version"}
     migrate.upgrade(store.engine)
     migrate.upgrade(store.engine)
-    assert migrate.is_current(store.engine)
+    assert current(store)
     store.close()

@@ -67,6 +67,21 @@ def test_revoking_one_of_two_objects_with_the_same_value_leaves_the_other() -> N
     assert merge(two, report(3, id="indicator--2", revoked=True), "n").contributions["alpha"].revoked
 
 
+def test_a_revocation_of_the_present_word_counts_whatever_its_date() -> None:
+    known = after(report(1, at=5000), report(2, at=4000, revoked=True))
+    assert known.contributions["alpha"].revoked
+    assert known.contributions["alpha"].modified_ms == 5000
+
+
+def test_of_two_equally_new_objects_the_markings_of_both_hold() -> None:
+    words = [report(1, id="indicator--1", markings=("red",)), report(2, id="indicator--2", markings=("clear",))]
+    swapped = [report(1, id="indicator--2", markings=("clear",)), report(2, id="indicator--1", markings=("red",))]
+    for some in (words, swapped):
+        assert set(after(*some).contributions["alpha"].markings) == {"red", "clear"}
+    corrected = after(*words, report(3, id="indicator--2", at=2000, markings=("clear",)))
+    assert corrected.contributions["alpha"].markings == ("clear",)
+
+
 def test_the_order_of_sources_does_not_matter() -> None:
     words = [report(n, source=source, at=1000 * n) for n, source in enumerate(("alpha", "beta", "gamma"), 1)]
     assert all(after(*order) == after(*words) for order in permutations(words))
