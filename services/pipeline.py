@@ -16,7 +16,7 @@ from publicsuffixlist import PublicSuffixList
 from schemas.known import NEVER_MS, Known, due_of, policy_of
 from schemas.report import Report
 from schemas.topics import CLEARED, DECISIONS, KNOWN, REPORTS
-from services.dedupe.merge import merge
+from services.dedupe.merge import merge, says_more
 from services.enrich.domain import registrable_domain
 from services.govern.compile import Compiled
 from services.govern.settle import settle
@@ -33,19 +33,26 @@ def core(compiled: Compiled, suffixes: PublicSuffixList) -> Stage:
 
     def step(chunk: Chunk, state: Mapping[bytes, bytes]) -> Effects:
         touched: dict[bytes, Known] = {}
+        undecided: set[bytes] = set()
         for record in chunk.records:
             report = Report.from_bytes(record.value)
             known = touched.get(record.key) or _known(state, record.key)
             merged = merge(known, report, compiled.numbering)
             if merged is not known:
                 touched[record.key] = merged
+                if says_more(known, merged, report.source):
+                    undecided.add(record.key)
         for key in chunk.due:
             known = touched.get(key) or _known(state, key)
             if known is not None:
                 touched[key] = known
+                undecided.add(key)
         outputs: list[Output] = []
         changes: dict[bytes, bytes | None] = {}
         for key, known in touched.items():
+            if key not in undecided:
+                changes[key] = known.to_bytes(policy_of(state[key]), due_of(state[key]))
+                continue
             domain = registrable_domain(suffixes, known.kind, known.value)
             settled = settle(known, key, compiled, domain, chunk.now_ms, chunk.epoch)
             if settled.cleared:

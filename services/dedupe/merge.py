@@ -30,6 +30,13 @@ def merge(known: Known | None, report: Report, numbering: str) -> Known:
     return known.model_copy(update={"contributions": {**known.contributions, report.source: after}})
 
 
+def says_more(before: Known | None, after: Known, source: str) -> bool:
+    """Whether a source's word changed in anything but how often it was said: only then a decision can change."""
+    old = before.contributions.get(source) if before else None
+    new = after.contributions[source]
+    return old is None or old.model_copy(update={"seq": new.seq, "index": new.index, "count": new.count}) != new
+
+
 def _contribution(report: Report) -> Contribution:
     return Contribution(
         seq=report.seq,

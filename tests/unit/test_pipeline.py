@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schemas.cleared import Cleared
 from schemas.decision import Decision
+from schemas.known import Known, policy_of
 from schemas.markings import Tlp, marking_id
 from schemas.report import Report
 from schemas.topics import CLEARED, DECISIONS
@@ -60,9 +61,18 @@ def test_replays_and_equal_words_send_nothing() -> None:
     first = CORE.step(chunk(report(1)), {})
     state = {key: value for key, value in first.changes.items() if value}
     assert CORE.step(chunk(report(1)), state) == ([], {})
-    again = CORE.step(chunk(report(2)), state)
+    again = CORE.step(chunk(report(2), report(3)), state)
     assert not again.outputs
-    assert again.changes, "but it was counted"
+    kept = again.changes[KEY]
+    assert kept is not None
+    assert Known.from_bytes(kept).contributions[SOURCE.id].count == 3
+    assert (policy_of(kept), CORE.due_ms(kept)) == (policy_of(state[KEY]), CORE.due_ms(state[KEY]))
+
+
+def test_a_newer_word_is_decided_even_between_equal_ones() -> None:
+    state = {key: value for key, value in CORE.step(chunk(report(1)), {}).changes.items() if value}
+    effects = CORE.step(chunk(report(2), report(3, NOW_MS), report(4)), state)
+    assert [output.topic for output in effects.outputs] == [CLEARED.name, DECISIONS.name]
 
 
 def test_a_crash_before_the_state_was_kept_repeats_the_same() -> None:

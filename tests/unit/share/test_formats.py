@@ -60,7 +60,9 @@ def test_stix(pages: list[list[FeedRow]], objects: int | None) -> None:
 
 def test_csv() -> None:
     text = written("csv", [row()])
-    assert text.startswith(b"id,kind,value,pattern,category,confidence,first_seen,last_seen,tlp,registrable_domain\r\n")
+    assert text.startswith(
+        b"id,kind,value,pattern,category,confidence,first_seen,last_seen,tlp,registrable_domain\r\n"
+    )
     assert table(text) == [
         {
             "id": "indicator--1",
