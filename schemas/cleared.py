@@ -51,7 +51,7 @@ class Cleared(BaseModel):
     registrable_domain: str = ""
 
     def to_bytes(self) -> bytes:
-        return orjson.dumps(self.model_dump())
+        return orjson.dumps(self, default=vars)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Cleared:

@@ -53,7 +53,7 @@ class Decision(BaseModel):
     """Rules that raised, as `rule: exception`: an error denies."""
 
     def to_bytes(self) -> bytes:
-        return orjson.dumps(self.model_dump())
+        return orjson.dumps(self, default=vars)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Decision:

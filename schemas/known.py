@@ -86,7 +86,7 @@ class Known(BaseModel):
 
     def to_bytes(self, policy: bytes, due_ms: int) -> bytes:
         """`policy` is 8 bytes, `due_ms` NEVER_MS where nothing is to come."""
-        return policy + due_ms.to_bytes(8, "big") + orjson.dumps(self.model_dump())
+        return policy + due_ms.to_bytes(8, "big") + orjson.dumps(self, default=vars)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Known:
