@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,6 @@ from tests.e2e.running_hub import ROOT, environment
 from tests.integration.kafka_broker import Broker, running_broker
 
 READY_SECONDS = 60
-URL = "http://127.0.0.1:18080"
 
 
 @dataclass
@@ -77,13 +77,14 @@ def broker() -> Iterator[Broker]:
 
 @contextmanager
 def stack(broker: Broker, postgres_url: str, folder: Path) -> Iterator[Stack]:
+    address = f"127.0.0.1:{_free_port()}"
     hub = Stack(
         environment(
             folder / "data",
-            URL,
+            f"http://{address}",
             TOCSIN_BROKER=broker.url,
             TOCSIN_DATABASE=postgres_url,
-            TOCSIN_LISTEN=URL.removeprefix("http://"),
+            TOCSIN_LISTEN=address,
         ),
         folder,
     )
@@ -127,6 +128,12 @@ def test_real_feeds_through_killed_workers(broker: Broker, postgres_url: str, tm
         hub.kill("core-2")
         hub.tocsin("push", *files, "--source", "amnesty", "--wait")
         assert hub.feed_ids("horizon") == ids, "again adds none and changes no id, under another owner"
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def _wait_until(holds: object, *, seconds: float) -> None:
