@@ -17,7 +17,7 @@ import faust.tables
 from services.stream.runner import Runner
 from services.stream.worker import Stats
 
-STOP_GRACE_SECONDS, STOP_SECONDS = 10.0, 15.0
+STOP_GRACE_SECONDS, STOP_SECONDS = 10.0, 5.0
 
 log = logging.getLogger(__name__)
 for name in ("faust", "mode", "aiokafka"):
@@ -64,13 +64,19 @@ class StreamService:
     async def stop(self) -> None:
         """Ends the slices in flight, commits what is done, leaves the group; does not wait for a silent broker."""
         await self._runner.end(STOP_GRACE_SECONDS)
-        try:
-            async with asyncio.timeout(STOP_SECONDS):
-                if self._app.started and not self._app.crashed and not self._runner.failure.done():
-                    await self._app.consumer.commit()
-                await self._app.stop()
-        except TimeoutError:
+        stopping = asyncio.create_task(self._commit_and_stop(), name=f"stop-{self._app.conf.id}")
+        done, _ = await asyncio.wait([stopping], timeout=STOP_SECONDS)
+        if not done:
             log.warning("%s: the broker does not answer; stopping without it", self._app.conf.id)
+            stopping.cancel()
+            await _abandon(self._app)
+        elif error := stopping.exception():
+            log.warning("%s: stopping failed: %r", self._app.conf.id, error)
+
+    async def _commit_and_stop(self) -> None:
+        if self._app.started and not self._app.crashed and not self._runner.failure.done():
+            await self._app.consumer.commit()
+        await self._app.stop()
 
     async def failed(self) -> BaseException:
         crashed = asyncio.ensure_future(self._app._crashed.wait())
@@ -83,6 +89,30 @@ class StreamService:
         error = self._app.crash_reason or RuntimeError("the Faust app crashed")
         self._runner.fail(error)
         return error
+
+
+async def _abandon(app: Any) -> None:
+    """Ends the tasks of an app that can't be stopped. Some of Faust's swallow the first cancellation."""
+    app._crash(TimeoutError("the broker does not answer"))
+    for _ in range(10):
+        tasks = {future for service in _services(app) for future in service._futures if not future.done()}
+        if not tasks:
+            return
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=0.2)
+
+
+def _services(app: Any) -> set[Any]:
+    """The app and all services below it; agents and their supervisors are not among its children."""
+    found: set[Any] = set()
+    left = [app, *app.agents.values()]
+    while left:
+        service = left.pop()
+        if service is not None and service not in found:
+            found.add(service)
+            left += [*service._children, service.supervisor]
+    return found
 
 
 def _app(group: str, runner: Runner, transport: Callable[[Any], Any], settings: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport import base
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.threads import WorkerThread
 from yarl import URL
 
 from services.stream.consumer import Bounds, ChunkConsumer, Fetched
@@ -38,10 +39,19 @@ SETTINGS: Mapping[str, Any] = {
 }
 
 
+class DaemonThread(WorkerThread):  # type: ignore[misc]
+    """Does not keep the process from ending where a broker that is silent keeps it from stopping."""
+
+    def __init__(self, service: Any, **settings: Any) -> None:
+        super().__init__(service, **settings)
+        self.daemon = True
+
+
 class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     """The consumer's own thread and loop, where heartbeats go on whatever the hub's loop does."""
 
     logger = logging.getLogger("faust")
+    Worker = DaemonThread
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(

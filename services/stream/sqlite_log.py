@@ -1,8 +1,7 @@
 """The embedded log: topics, partitions, records and group offsets in the Store's SQLite file.
 
 Everything is written by the Store's one writer thread; what waits while a transaction runs goes into the next
-one together. A record's row number is its partition's number and its offset in one, so that a partition is one
-range of one b-tree. One process at a time has the log (a lock file beside the database), so its ends can be
+one together. One process at a time has the log (a lock file beside the database), so its ends can be
 kept in memory, and whoever waits for records is told by an event.
 """
 
@@ -10,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,50 +22,10 @@ from sqlalchemy import Connection
 from schemas.errors import Misconfigured
 from schemas.topics import Topic
 from services.store import Store
-from services.stream.log import PLAIN, Done, Drafts, Entry, Kind, Stamp
-from services.stream.types import Record
-
-log = logging.getLogger(__name__)
-
-OFFSET_BITS = 40
-READ_RECORDS, READ_BYTES = 4_000, 4 * 1024 * 1024
-SWEEP_SECONDS = 30.0
-SWEEP_ROWS = 2_000
-MIN_DIRTY, MAX_DIRTY = 10_000, 200_000
-
-SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS log_topics (
-        name TEXT PRIMARY KEY, compacted INTEGER NOT NULL) WITHOUT ROWID""",
-    """CREATE TABLE IF NOT EXISTS log_partitions (
-        id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
-        next_offset INTEGER NOT NULL, first_offset INTEGER NOT NULL,
-        clean_offset INTEGER NOT NULL, clean_records INTEGER NOT NULL,
-        UNIQUE (topic, partition))""",
-    """CREATE TABLE IF NOT EXISTS log_records (
-        id INTEGER PRIMARY KEY, key BLOB NOT NULL, value BLOB NOT NULL, timestamp_ms INTEGER NOT NULL,
-        epoch INTEGER NOT NULL, kind INTEGER NOT NULL, mark INTEGER NOT NULL)""",
-    """CREATE TABLE IF NOT EXISTS log_offsets (
-        "group" TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next_offset INTEGER NOT NULL,
-        PRIMARY KEY ("group", topic, partition)) WITHOUT ROWID""",
-)
-
-Place = tuple[str, int]
-
-
-@dataclass
-class Partition:
-    """What is known of a partition without asking the database: `end` is the next offset to be written; below
-    `clean` it is compacted, and `kept` records are left there."""
-
-    id: int
-    compacted: bool
-    end: int
-    first: int
-    clean: int
-    kept: int
-
-    def row(self, offset: int) -> int:
-        return (self.id << OFFSET_BITS) + offset
+from services.stream import sqlite_rows
+from services.stream.log import Done, Drafts, Entry
+from services.stream.sqlite_rows import Partition, Place
+from services.stream.sqlite_sweep import Sweeper
 
 
 @dataclass
@@ -103,7 +61,8 @@ class SqliteLog:
         self._partitions: dict[Place, Partition] = {}
         self._waiting: list[Pending] = []
         self._writer: asyncio.Task[None] | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self.sweeper = Sweeper(store, self._partitions)
         self._readers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     async def open(self) -> None:
@@ -119,23 +78,23 @@ class SqliteLog:
                 hint="stop it first, or use a Kafka broker for more than one process",
             ) from None
         try:
-            self._partitions = await self._store.write(_load)
+            self._partitions.update(await self._store.write(sqlite_rows.load))
         except BaseException:
             self._lock.close()
             raise
-        self._sweeper = asyncio.create_task(self._sweep(), name="log-sweep")
+        self._sweeping = asyncio.create_task(self.sweeper.run(), name="log-sweep")
 
     async def close(self) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         if self._writer is not None:
             await asyncio.wait([self._writer])
         if self._lock is not None:
             self._lock.close()
 
     async def create(self, topics: Sequence[Topic]) -> None:
-        for place, partition in (await self._store.write(lambda c: _create(c, topics))).items():
+        for place, partition in (await self._store.write(lambda c: sqlite_rows.create(c, topics))).items():
             self._partitions.setdefault(place, partition)
 
     def partitions(self, topic: str) -> int:
@@ -169,11 +128,11 @@ class SqliteLog:
         ranges = [
             (place, (p := self._partitions[place]).row(start), p.row(p.end)) for place, start in wanted.items()
         ]
-        return await self._store.read(lambda connection: _read(connection, ranges))
+        return await self._store.read(lambda connection: sqlite_rows.read(connection, ranges))
 
     async def committed(self, group: str, places: Sequence[Place]) -> dict[Place, int]:
         """Where the group stopped; a place that it never had gets a row, so that nothing is pruned unread."""
-        return await self._store.write(lambda connection: _committed(connection, group, places))
+        return await self._store.write(lambda connection: sqlite_rows.committed(connection, group, places))
 
     async def lags(self) -> list[Lag]:
         rows = await self._store.read(
@@ -231,7 +190,7 @@ class SqliteLog:
                 firsts.append(first)
             offsets.append(firsts)
             positions.extend((pending.group, *done) for done in pending.done)
-        cursor = _cursor(connection)
+        cursor = sqlite_rows.cursor(connection)
         cursor.executemany("INSERT INTO log_records VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         cursor.executemany(
             "UPDATE log_partitions SET next_offset = ? WHERE topic = ? AND partition = ?",
@@ -239,158 +198,3 @@ class SqliteLog:
         )
         cursor.executemany("INSERT OR REPLACE INTO log_offsets VALUES (?, ?, ?, ?)", positions)
         return ends, offsets
-
-    async def _sweep(self) -> None:
-        """Prunes what every group has passed, and compacts; a little at a time, between other writes."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            try:
-                await self.prune()
-                await self.compact()
-            except Exception:
-                log.exception("sweeping the embedded log failed; the next try is in %.0f s", SWEEP_SECONDS)
-
-    async def prune(self) -> None:
-        """Deletes the records of topics that are not compacted which all groups that read them have passed."""
-        for place, passed in (await self._store.read(_passed)).items():
-            partition = self._partitions.get(place)
-            if partition is None or partition.compacted:
-                continue
-            while partition.first < min(passed, partition.end):
-                bound = min(passed, partition.end, partition.first + SWEEP_ROWS)
-                await self._delete_below(partition, bound)
-                await asyncio.sleep(0.01)
-
-    async def _delete_below(self, partition: Partition, bound: int) -> None:
-        def delete(connection: Connection) -> None:
-            cursor = _cursor(connection)
-            cursor.execute(
-                "DELETE FROM log_records WHERE id >= ? AND id < ?",
-                (partition.row(partition.first), partition.row(bound)),
-            )
-            cursor.execute("UPDATE log_partitions SET first_offset = ? WHERE id = ?", (bound, partition.id))
-
-        await self._store.write(delete)
-        partition.first = bound
-
-    async def compact(self, min_dirty: int = MIN_DIRTY) -> None:
-        """Deletes superseded keys of compacted topics where more than half as much is new as is clean.
-
-        Works as Kafka's cleaner: the last offset of each key of the new part, then one walk from the beginning.
-        A deletion goes with the last value it deletes; whoever reads the partition reads it whole.
-        """
-        for partition in [p for p in self._partitions.values() if p.compacted]:
-            dirty = partition.end - partition.clean
-            if dirty >= max(min_dirty, partition.kept // 2):
-                await self._compact(partition, min(partition.end, partition.clean + MAX_DIRTY))
-
-    async def _compact(self, partition: Partition, end: int) -> None:
-        last: dict[bytes, int] = {}
-        row = partition.row(partition.clean)
-        while page := await self._keys(row, partition.row(end)):
-            last.update((key, id) for id, key, _ in page)
-            row = page[-1][0] + 1
-        row, kept = partition.row(partition.first), 0
-        while page := await self._keys(row, partition.row(end)):
-            dead = [(id,) for id, key, empty in page if id < (at := last.get(key, id)) or (empty and id == at)]
-            row = page[-1][0] + 1
-            kept += len(page) - len(dead)
-            if dead:
-                await self._store.write(partial(_delete, dead))
-            await asyncio.sleep(0.01)
-
-        def remember(connection: Connection) -> None:
-            _cursor(connection).execute(
-                "UPDATE log_partitions SET clean_offset = ?, clean_records = ? WHERE id = ?",
-                (end, kept, partition.id),
-            )
-
-        await self._store.write(remember)
-        partition.clean, partition.kept = end, kept
-
-    async def _keys(self, start: int, end: int) -> list[tuple[int, bytes, bool]]:
-        def select(connection: Connection) -> list[tuple[int, bytes, bool]]:
-            rows: list[tuple[int, bytes, bool]] = (
-                _cursor(connection)
-                .execute(
-                    "SELECT id, key, value = x'' FROM log_records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?",
-                    (start, end, SWEEP_ROWS),
-                )
-                .fetchall()
-            )
-            return rows
-
-        return await self._store.read(select)
-
-
-def _cursor(connection: Connection) -> Any:
-    return connection.connection.cursor()
-
-
-def _delete(rows: Sequence[tuple[int]], connection: Connection) -> None:
-    _cursor(connection).executemany("DELETE FROM log_records WHERE id = ?", rows)
-
-
-def _load(connection: Connection) -> dict[Place, Partition]:
-    for statement in SCHEMA:
-        connection.exec_driver_sql(statement)
-    rows = connection.exec_driver_sql(
-        "SELECT topic, partition, id, compacted, next_offset, first_offset, clean_offset, clean_records"
-        " FROM log_partitions JOIN log_topics ON name = topic ORDER BY id"
-    )
-    return {(topic, partition): Partition(id, bool(c), *offsets) for topic, partition, id, c, *offsets in rows}
-
-
-def _create(connection: Connection, topics: Sequence[Topic]) -> dict[Place, Partition]:
-    cursor = _cursor(connection)
-    for topic in topics:
-        cursor.execute("INSERT OR IGNORE INTO log_topics VALUES (?, ?)", (topic.name, topic.compacted))
-        if cursor.rowcount:
-            cursor.executemany(
-                "INSERT INTO log_partitions"
-                " (topic, partition, next_offset, first_offset, clean_offset, clean_records)"
-                " VALUES (?, ?, 0, 0, 0, 0)",
-                [(topic.name, partition) for partition in range(topic.partitions)],
-            )
-    return _load(connection)
-
-
-def _read(connection: Connection, ranges: Sequence[tuple[Place, int, int]]) -> dict[Place, tuple[list[Entry], int]]:
-    cursor = _cursor(connection)
-    found: dict[Place, tuple[list[Entry], int]] = {}
-    for place, row, end in ranges:
-        base = row >> OFFSET_BITS << OFFSET_BITS
-        entries: list[Entry] = []
-        room = READ_BYTES
-        stamp = PLAIN
-        cursor.execute(
-            "SELECT * FROM log_records WHERE id >= ? AND id < ? ORDER BY id LIMIT ?", (row, end, READ_RECORDS)
-        )
-        for id, key, value, timestamp_ms, epoch, kind, mark in cursor:
-            if epoch != stamp.epoch or kind != stamp.kind or mark != stamp.mark:
-                stamp = Stamp(epoch, Kind(kind), mark) if epoch else PLAIN
-            entries.append(Entry(Record(key, value, id - base, timestamp_ms), stamp))
-            room -= len(value)
-            if room < 0:
-                break
-        more = room < 0 or len(entries) == READ_RECORDS
-        found[place] = (entries, entries[-1].record.offset + 1 if more else end - base)
-    return found
-
-
-def _committed(connection: Connection, group: str, places: Sequence[Place]) -> dict[Place, int]:
-    cursor = _cursor(connection)
-    cursor.executemany(
-        "INSERT OR IGNORE INTO log_offsets SELECT ?, topic, partition, first_offset FROM log_partitions"
-        " WHERE topic = ? AND partition = ?",
-        [(group, *place) for place in places],
-    )
-    cursor.execute('SELECT topic, partition, next_offset FROM log_offsets WHERE "group" = ?', (group,))
-    return {(topic, partition): offset for topic, partition, offset in cursor}
-
-
-def _passed(connection: Connection) -> dict[Place, int]:
-    rows: Iterable[tuple[str, int, int]] = _cursor(connection).execute(
-        "SELECT topic, partition, min(next_offset) FROM log_offsets GROUP BY topic, partition"
-    )
-    return {(topic, partition): offset for topic, partition, offset in rows}

@@ -194,6 +194,7 @@ class StageWorker:
             chunk = Chunk(self._partition, sifted.records, due, now, self._changelog.epoch)
             worked = work(self._stage, chunk, self._view)
             seconds = perf_counter() - began
+            await asyncio.sleep(0)  # the turn lasts until the loop has been round once
         self._next_tick_ms = now + TICK_MS
         self._pace.took(len(entries) + len(due), seconds)
         context.stats.step_seconds += seconds
@@ -285,6 +286,7 @@ class SinkWorker:
             sifted = sift(entries, self._position.epoch)
             decoded, rejections = attempt(self._decode, sifted.records)
             seconds = perf_counter() - began
+            await asyncio.sleep(0)
         self._pace.took(len(entries), seconds)
         position = Position(sifted.epoch, entries[-1].record.offset)
         if rejections:
