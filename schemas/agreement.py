@@ -84,7 +84,10 @@ class Defaults(BaseModel):
 
 
 class CsvMapping(BaseModel):
-    """Which column of a source's CSV is what. `type` names a column; `kind` is for files of one kind."""
+    """Which column of a source's CSV is what. `type` names a column; `kind` is for files of one kind.
+
+    Columns that are called like a marking count whether or not they are named here.
+    """
 
     model_config = STRICT
 
@@ -92,6 +95,8 @@ class CsvMapping(BaseModel):
     type: str | None = None
     kind: str | None = None
     tlp: str | None = None
+    pap: str | None = None
+    tags: str | None = None
     first_seen: str | None = None
     last_seen: str | None = None
     confidence: str | None = None

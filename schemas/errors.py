@@ -58,6 +58,16 @@ class ItemRefused(Refused):
         self.field = field
 
 
+def not_understood(error: Exception, where: str = "") -> ItemRefused:
+    """The refusal of one item over which the hub itself stumbled; nothing of the item's content is in it."""
+    return ItemRefused(
+        "not-understood",
+        f"the hub could not read this ({type(error).__name__})",
+        where=where,
+        hint="simplify it, or tell the hub's operator: the hub should have said what is wrong with it",
+    )
+
+
 class Misconfigured(TocsinError):
     """Settings, agreements or policy are wrong; the process does not start."""
 

@@ -138,21 +138,40 @@ class Handling(BaseModel):
 _ABSENT = Handling()
 
 
+def find(extensions: Mapping[str, Any]) -> str | None:
+    """The key of the handling among an object's `extensions`: its id, hexadecimal digits in either case.
+
+    Raises `ItemRefused` where it is there twice: nobody could say which of the two holds.
+    """
+    if HANDLING_ID in extensions and len(extensions) == 1:
+        return HANDLING_ID
+    found = [id_ for id_ in extensions if id_.lower() == HANDLING_ID]
+    if len(found) > 1:
+        raise ItemRefused(
+            "handling-invalid",
+            "the handling is there twice, under ids that differ in case only",
+            where=f"/extensions/{found[1]}",
+            hint="keep one of them",
+            field=HANDLING_ID,
+        )
+    return found[0] if found else None
+
+
 def read(extensions: Mapping[str, Any]) -> Handling:
     """The handling among an object's `extensions`; all absent where there is none.
 
     Raises `ItemRefused` (`handling-invalid`) with the JSON pointer below the object, and the handling's field.
     """
-    fields = extensions.get(HANDLING_ID)
-    if fields is None and HANDLING_ID not in extensions:
+    id_ = find(extensions)
+    if id_ is None:
         return _ABSENT
     try:
-        return Handling.model_validate(fields)
+        return Handling.model_validate(extensions[id_])
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise _refusal(error, id_) from None
 
 
-def _refusal(error: ValidationError) -> ItemRefused:
+def _refusal(error: ValidationError, id_: str) -> ItemRefused:
     first = error.errors(include_url=False, include_input=False)[0]
     path = [clip(step) for step in first["loc"] if step != "[key]"]
     escaped = [step.replace("~", "~0").replace("/", "~1") for step in path]
@@ -162,7 +181,7 @@ def _refusal(error: ValidationError) -> ItemRefused:
     return ItemRefused(
         "handling-invalid",
         f"handling{''.join('.' + step for step in path)}: {clip(fault, 240)}",
-        where="/".join(["", "extensions", HANDLING_ID, *escaped]),
+        where="/".join(["", "extensions", id_, *escaped]),
         hint="the fields and their values are listed in deploy/policy.md, Handling",
         field=path[0] if path else HANDLING_ID,
     )

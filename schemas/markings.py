@@ -7,6 +7,7 @@ extension definition for TLP 2.0. The ids of PAP are this project's own.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from enum import IntEnum
@@ -94,6 +95,14 @@ _LEVELS: Mapping[str, Level] = MappingProxyType(
     | {"pap:white": Pap.CLEAR}
 )
 
+_HIDDEN = "\0"  # stands for what a reader can't see: it may part two words, and may stand within one
+_SCHEME = r"(?<![a-z0-9])(?:t\0*l\0*p|p\0*a\0*p)"
+_LEVEL_WORD = r"[^a-z0-9]{0,8}(?:white|clear|green|amber|red)(?![a-z0-9])"
+_mentions_level = re.compile(_SCHEME + _LEVEL_WORD).search
+_mentions = re.compile(rf"{_SCHEME}(?:[\s\0]*[:=_-]|{_LEVEL_WORD})").search
+_words = re.compile(r"[a-z0-9]+").findall
+_FILLERS = frozenset("\u115f\u1160\u2800")  # letters and symbols by category, and yet nothing to be seen
+
 _UNKNOWN = UUID("5a2f7d0e-6b0c-4c0b-9b53-0f7d0f4a8e36")  # namespace of ids of tags that name no known level
 
 
@@ -117,7 +126,7 @@ def resolve(ids: Iterable[str], extra: Mapping[str, str] = SHIPPED) -> Resolved:
     statements: list[str] = []
     unresolved: list[str] = []
     for id_ in ids:
-        level = PINNED.get(id_) or _extra_level(id_, extra)
+        level = pinned(id_) or _extra_level(id_, extra)
         if isinstance(level, Tlp):
             tlp = level if tlp is None else max(tlp, level)
         elif isinstance(level, Pap):
@@ -127,8 +136,14 @@ def resolve(ids: Iterable[str], extra: Mapping[str, str] = SHIPPED) -> Resolved:
     return Resolved(tlp, pap, tuple(statements), tuple(unresolved))
 
 
+def pinned(id_: str) -> Level | None:
+    """The level whose id this is: hexadecimal digits may come in either case (RFC 9562 section 4)."""
+    return PINNED.get(id_) or PINNED.get(id_.lower())
+
+
 def _extra_level(id_: str, extra: Mapping[str, str]) -> Level | str | None:
-    word = extra.get(id_) or extra.get(id_.removeprefix(PREFIX), "")
+    spellings = (id_, id_.removeprefix(PREFIX), id_.lower(), id_.lower().removeprefix(PREFIX))
+    word = next((extra[spelling] for spelling in spellings if spelling in extra), "")
     return STATEMENT if word == STATEMENT else level_named(word)
 
 
@@ -143,33 +158,58 @@ def marking_id(level: Level) -> str:
 
 
 def from_tag(tag: str) -> str | None:
-    """The marking that a tag or label `tlp:…` or `PAP:…` is; None for any other tag.
+    """The marking that a tag or label `tlp:…` or `PAP:…` is; None for a tag that speaks of neither.
 
-    One that names no known level becomes an id that nothing resolves, so that the item is denied.
+    One that is not wholly one known level (`tlp:mauve`, `[TLP:RED]`, `not tlp:red`) becomes an id that nothing
+    resolves, so that the item is denied.
     """
     text = _plain(tag)
-    scheme, colon, word = text.partition(":")
-    if not colon or scheme.strip() not in ("tlp", "pap"):
+    if not _mentions(text):
         return None
+    scheme, _, word = text.replace(_HIDDEN, "").partition(":")
     level = _LEVELS.get(f"{scheme.strip()}:{word.strip()}")
     return _unknown(text) if level is None else marking_id(level)
 
 
 def from_cell(scheme: str, cell: str) -> str | None:
     """The marking in a cell of a column that holds `tlp` or `pap`; None where the cell is empty."""
-    text = _plain(cell)
+    text = _plain(cell).replace(_HIDDEN, "").strip()
     if not text:
         return None
     named = text if text.startswith(f"{scheme}:") else f"{scheme}:{text}"
     return from_tag(named)
 
 
+def speaks_of_markings(text: str) -> bool:
+    """Whether TLP or PAP is spoken of in any way: true wherever `from_tag` gives a marking. Linear."""
+    return _mentions(_plain(text)) is not None
+
+
+def words_of(text: str) -> frozenset[str]:
+    """The words of a name, of letters a to z and digits, as `from_tag` would read them."""
+    return frozenset(_words(_plain(text).replace(_HIDDEN, "")))
+
+
+def names_level(text: str) -> bool:
+    """Whether a level of TLP or PAP is named somewhere in a text, whatever else is there."""
+    return _mentions_level(_plain(text)) is not None
+
+
 def _plain(text: str) -> str:
-    """Without what a reader can't see: width, case, invisible characters, outer blanks."""
-    if text.isascii() and text.isprintable():
-        return text.lower().strip()
-    wide = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(c for c in wide if unicodedata.category(c) not in ("Cf", "Cc")).strip()
+    """As a reader sees it, without case, width and accents; what can't be seen becomes `_HIDDEN`."""
+    lower = text.lower()
+    if lower.isascii() and lower.isprintable():
+        return lower.strip()
+    return lower.translate({ord(c): _seen(c) for c in set(lower) if not " " <= c <= "~"}).strip()
+
+
+def _seen(character: str) -> str:
+    if character.isspace():
+        return " "
+    return "".join(
+        _HIDDEN if part in _FILLERS or unicodedata.category(part)[0] in "CM" else part
+        for part in unicodedata.normalize("NFKD", character).casefold()
+    )
 
 
 def _unknown(tag: str) -> str:
@@ -203,7 +243,7 @@ def definition(level: Level) -> dict[str, Any]:
 
 def is_tlp1(body: Mapping[str, Any]) -> bool:
     """Whether a body with `definition_type` tlp is one of the four that STIX 2.1 section 7.2.1.4 prescribes."""
-    word = TLP1_LEVELS.get(body["id"])
+    word = TLP1_LEVELS.get(body["id"].lower())
     return (
         word is not None
         and body["definition"] == {"tlp": word}
@@ -214,10 +254,10 @@ def is_tlp1(body: Mapping[str, Any]) -> bool:
 
 def agrees(body: Mapping[str, Any]) -> bool:
     """Whether a marking-definition says what its id is known to mean; true where its id is not pinned."""
-    level = PINNED.get(body["id"])
+    level = pinned(body["id"])
     if level is None:
         return True
-    if body["id"] in TLP1_LEVELS:
+    if body["id"].lower() in TLP1_LEVELS:
         return "definition" not in body or is_tlp1(body)
     expected = definition(level)
     if isinstance(level, Tlp):

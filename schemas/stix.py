@@ -8,12 +8,12 @@ with a note, unless `strict`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from schemas import markings
 from schemas import stix_values as values
-from schemas.errors import BodyRefused, ItemRefused, clip
+from schemas.errors import BodyRefused, ItemRefused, TocsinError, clip, not_understood
 from schemas.patterns import Parsed
 from schemas.patterns import parse as parse_pattern
 from schemas.safejson import control_character, pointer_to, walk
@@ -47,7 +47,8 @@ class StixObject(NamedTuple):
     `body` is the object as STIX 2.1 (it shares its nested values with the document); `spec_version` is the
     version in which it came. Times are ms since 1970, None where the type has no such property. `notes` say
     what was understood leniently, as `code: property`. `parsed` is what an indicator's STIX pattern names.
-    `pointer` is the JSON pointer of the object in the document.
+    `pointer` is the JSON pointer of the object in the document. `checked` names the properties that its type
+    defines; whatever the body holds under another name was looked at by nobody.
     """
 
     type: str
@@ -60,6 +61,7 @@ class StixObject(NamedTuple):
     notes: tuple[str, ...]
     pointer: str
     parsed: Parsed | None = None
+    checked: Collection[str] = ()
 
 
 class Opened(NamedTuple):
@@ -201,6 +203,10 @@ def _items(frame: _Frame, strict: bool, limits: Limits, parse: ParsePattern) -> 
             yield item
         except ItemRefused as refused:
             yield refused
+        except (TocsinError, MemoryError):
+            raise
+        except Exception as error:  # one object that trips the hub up must not keep the others out
+            yield not_understood(error, pointer)
 
 
 def read_object(
@@ -236,14 +242,26 @@ def read_object(
         _hold_to_the_standard(notes, pointer, strict)
     if stix_type.family == "observable":
         # observables have no versions: what they carry under such names is a custom property of any kind
-        return StixObject(type_, body["id"], version, None, None, False, body, tuple(notes), pointer)
+        return StixObject(
+            type_, body["id"], version, None, None, False, body, tuple(notes), pointer, None, stix_type.checks
+        )
     created = body["created"]
     created_ms = parse_time(created)
     modified = body.get("modified", created)
     modified_ms = created_ms if modified == created else parse_time(modified)
     revoked = body.get("revoked", False)
     return StixObject(
-        type_, body["id"], version, created_ms, modified_ms, revoked, body, tuple(notes), pointer, parsed
+        type_,
+        body["id"],
+        version,
+        created_ms,
+        modified_ms,
+        revoked,
+        body,
+        tuple(notes),
+        pointer,
+        parsed,
+        stix_type.checks,
     )
 
 

@@ -1,13 +1,14 @@
 """Tables: CSV by its header or by the mapping that the source's agreement names, and lists of hosts.
 
-Source: RFC 4180; a comma, semicolon, tab or bar may separate the cells, the header says which.
+Source: RFC 4180; a comma, semicolon, tab or bar may separate the cells, the header says which. What a row says
+of TLP and PAP counts in whatever column it stands: see `csv_markings`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,11 +17,13 @@ from schemas.agreement import Agreement, CsvMapping
 from schemas.errors import BodyRefused, ItemRefused, clip
 from schemas.fingerprint import clean_text
 from schemas.handling import CATEGORIES
-from schemas.markings import from_cell as marking_from_cell
+from schemas.markings import names_level
 from schemas.patterns import Parsed
 from schemas.safejson import control_character
-from services.accept.indicators import Word, by_misp_type, by_type, drafts, split_tags
-from services.accept.reading import Aside, Gathering, Reading, Refusal
+from services.accept import csv_markings
+from services.accept.csv_markings import Role
+from services.accept.indicators import Word, by_misp_type, by_type, drafts
+from services.accept.reading import Aside, Gathering, Reading
 from services.accept.times import read_time
 
 FORMAT, LIST_FORMAT = "csv", "hosts"
@@ -38,7 +41,7 @@ _VALUE_COLUMNS = ("value", "indicator_value")
 _PAIR = ("domain_name", "ip_address")
 _CELL = "indicator"
 _MISP_EXPORT = {"uuid", "event_id"}
-_BY_NAME = ("tlp", "pap", "first_seen", "last_seen", "confidence", "tags")
+_BY_NAME = ("first_seen", "last_seen", "confidence")
 _COMMENTS = ("description", "comment", "comments", "notes")
 _DATES = ("date", "ds")
 
@@ -47,26 +50,30 @@ Parse = Callable[[str], Parsed]
 
 
 class Shape(NamedTuple):
-    """What the columns of a table mean: `iocs` reads a row's IoCs, `columns` names the one for each other use."""
+    """What the columns of a table mean: `iocs` reads a row's IoCs out of the columns `values`; `columns` names the
+    one for each other use, but for markings.
+    """
 
     iocs: Callable[[Mapping[str, str], Parse], Parsed]
+    values: frozenset[str]
     columns: Mapping[str, str]
 
 
 class Table(NamedTuple):
-    """A CSV body whose header is understood."""
+    """A CSV body whose header is understood. `roles` are what each column has to say about markings."""
 
     text: str
     header: tuple[str, ...]
     delimiter: str
     shape: Shape
+    roles: tuple[Role, ...]
 
 
 def find_table(text: str, mapping: CsvMapping | None) -> Table | None:
     """The table that a text is, by its first line; None where that is no header that means anything.
 
     A mapping, where there is one, comes first; a body that it does not fit is looked at by its header.
-    Raises `BodyRefused` where two columns have one name.
+    Raises `BodyRefused` where two columns have one name, or one has a marking for its name.
     """
     first_line = text.lstrip("\r\n").partition("\n")[0]
     if not first_line.strip() or len(first_line) > MAX_HEADER_CHARS:
@@ -76,7 +83,9 @@ def find_table(text: str, mapping: CsvMapping | None) -> Table | None:
         shape = header and (_mapped(header, mapping) or _by_header(header))
         if shape:
             _refuse_twins(header)
-            return Table(text, header, delimiter, shape)
+            _refuse_marked(header)
+            roles = csv_markings.roles(header, shape.values, mapping)
+            return Table(text, header, delimiter, shape, roles)
     return None
 
 
@@ -91,12 +100,23 @@ def _refuse_twins(header: Sequence[str]) -> None:
         )
 
 
+def _refuse_marked(header: Sequence[str]) -> None:
+    marked = next((name for name in header if names_level(name)), None)
+    if marked is not None:
+        raise BodyRefused(
+            "csv-header-marking",
+            f"the header {clip(marked)!r} names a marking, and does not say what it is on",
+            where="line 1",
+            hint="give the marking a column of its own, called tlp or pap, and write it in every row",
+        )
+
+
 def _header(line: str, delimiter: str) -> tuple[str, ...]:
     try:
         cells = next(csv.reader([line.rstrip("\r")], delimiter=delimiter), [])
-    except csv.Error:
+        names = tuple(clean_text(cell).lower() for cell in cells)
+    except (csv.Error, ItemRefused):
         return ()
-    names = tuple(clean_text(cell).lower() for cell in cells)
     return names if len(names) <= MAX_COLUMNS else ()
 
 
@@ -108,16 +128,17 @@ def _mapped(header: Sequence[str], mapping: CsvMapping | None) -> Shape | None:
         return None
     value, kind = named.pop("value"), mapping.kind
     of_type = named.pop("type", None)
+    values = frozenset((value,))
     if of_type:
-        return Shape(lambda cells, parse: by_type(cells[of_type], cells[value], parse), named)
+        return Shape(lambda cells, parse: by_type(cells[of_type], cells[value], parse), values, named)
     if kind:
-        return Shape(lambda cells, parse: by_type(kind, cells[value], parse), named)
-    return Shape(lambda cells, _: _from_cell(cells[value]), named)
+        return Shape(lambda cells, parse: by_type(kind, cells[value], parse), values, named)
+    return Shape(lambda cells, _: _from_cell(cells[value]), values, named)
 
 
 def _by_header(header: Sequence[str]) -> Shape | None:
-    iocs = _meaning(header)
-    if iocs is None:
+    meaning = _meaning(header)
+    if meaning is None:
         return None
     columns = {name: name for name in _BY_NAME if name in header}
     if "category" in header and not set(header) >= _MISP_EXPORT:  # MISP's categories are other ones
@@ -125,22 +146,26 @@ def _by_header(header: Sequence[str]) -> Shape | None:
     for use, names in (("description", _COMMENTS), ("date", _DATES)):
         if name := next((name for name in names if name in header), None):
             columns[use] = name
-    return Shape(iocs, columns)
+    return Shape(*meaning, columns)
 
 
-def _meaning(header: Sequence[str]) -> Callable[[Mapping[str, str], Parse], Parsed] | None:
+def _meaning(header: Sequence[str]) -> tuple[Callable[[Mapping[str, str], Parse], Parsed], frozenset[str]] | None:
     of_type = next((name for name in _TYPE_COLUMNS if name in header), None)
     value = next((name for name in _VALUE_COLUMNS if name in header), None)
     if of_type and value:
+        values = frozenset((value,))
         if set(header) >= _MISP_EXPORT:
-            return lambda cells, _: by_misp_type(cells[of_type], cells[value])
-        return lambda cells, parse: by_type(cells[of_type], cells[value], parse)
-    if any(name in header for name in _PAIR):
-        pair = [name for name in _PAIR if name in header]
-        return lambda cells, _: Parsed(tuple(ioc for name in pair if (ioc := fingerprint.host(cells[name]))))
+            return lambda cells, _: by_misp_type(cells[of_type], cells[value]), values
+        return lambda cells, parse: by_type(cells[of_type], cells[value], parse), values
+    if pair := [name for name in _PAIR if name in header]:
+        return lambda cells, _: _from_hosts(cells[name] for name in pair), frozenset(pair)
     if _CELL in header:
-        return lambda cells, _: _from_cell(cells[_CELL])
+        return lambda cells, _: _from_cell(cells[_CELL]), frozenset((_CELL,))
     return None
+
+
+def _from_hosts(cells: Iterable[str]) -> Parsed:
+    return Parsed(tuple(ioc for cell in cells if (ioc := fingerprint.host(cell))))
 
 
 def _from_cell(cell: str) -> Parsed:
@@ -165,12 +190,10 @@ def read(table: Table, agreement: Agreement, now_ms: int) -> Reading:
     gathering = Gathering()
     for line, cells, fault in _rows(table):
         where = f"line {line}"
-        try:
+        with gathering.refusing(where, partial(_alone, table, cells)):
             if fault:
                 raise fault
-            _read_row(where, _by_name(table, cells), table.shape, strict, now_ms, gathering)
-        except ItemRefused as error:
-            gathering.add(Refusal(where, error, partial(_alone, table, cells)))
+            _read_row(where, table, cells, strict, now_ms, gathering)
     return Reading(FORMAT, tuple(gathering.items))
 
 
@@ -209,10 +232,10 @@ def _by_name(table: Table, cells: Sequence[str]) -> Mapping[str, str]:
             hint="put quotes around cells that hold the separator",
         )
     missing = table.header[len(cells) :]
-    if any(table.shape.columns.get(name) in missing for name in ("tlp", "pap")):
+    if any(role not in ("", "value") for role in table.roles[len(cells) :]):
         raise ItemRefused(
             "csv-row-length",
-            "this row ends before the column with its marking",
+            "this row ends before the column with its markings",
             hint="write every column, empty ones too",
         )
     if control_character(list(cells)):
@@ -230,21 +253,23 @@ def _alone(table: Table, cells: Sequence[str]) -> bytes:
 
 
 def _read_row(
-    where: str, cells: Mapping[str, str], shape: Shape, strict: bool, now_ms: int, gathering: Gathering
+    where: str, table: Table, row: Sequence[str], strict: bool, now_ms: int, gathering: Gathering
 ) -> None:
-    parsed = shape.iocs(cells, gathering.parse)
+    cells = _by_name(table, row)
+    parsed = table.shape.iocs(cells, gathering.parse)
     if not parsed.iocs:
         gathering.add(Aside(where, "skipped", "this row names no indicator"))
         return
-    for draft in drafts(where, parsed, _word(cells, shape.columns, strict), now_ms):
+    marked = csv_markings.read(table.header, table.roles, row)
+    for draft in drafts(where, parsed, _word(cells, table.shape.columns, marked, strict), now_ms):
         gathering.add(draft)
 
 
-def _word(cells: Mapping[str, str], columns: Mapping[str, str], strict: bool) -> Word:
+def _word(cells: Mapping[str, str], columns: Mapping[str, str], marked: csv_markings.Marked, strict: bool) -> Word:
     def cell(use: str) -> str:
         return clean_text(cells[columns[use]]) if use in columns else ""
 
-    notes: list[str] = []
+    notes = list(marked.notes)
 
     def lenient(use: str, read_cell: Callable[[str], int | None]) -> int | None:
         try:
@@ -256,8 +281,6 @@ def _word(cells: Mapping[str, str], columns: Mapping[str, str], strict: bool) ->
             notes.append(f"{columns[use]}: {error.what}; left out")
             return None
 
-    markings, labels = split_tags([tag for tag in cell("tags").replace(";", ",").split(",") if tag.strip()])
-    by_column = (marking_from_cell(scheme, cell(scheme)) for scheme in ("tlp", "pap"))
     dated_ms = lenient("date", read_time)
     confidence = lenient("confidence", _confidence)
     first_seen_ms, last_seen_ms = lenient("first_seen", read_time), lenient("last_seen", read_time)
@@ -268,9 +291,9 @@ def _word(cells: Mapping[str, str], columns: Mapping[str, str], strict: bool) ->
         last_seen_ms=last_seen_ms,
         confidence=confidence,
         description=cell("description"),
-        markings=(*(marking for marking in by_column if marking), *markings),
+        markings=marked.markings,
         handling=_handling(cell("category"), notes),
-        labels=labels,
+        labels=marked.labels,
         notes=tuple(notes),
     )
 
@@ -296,27 +319,27 @@ def _handling(category: str, notes: list[str]) -> Mapping[str, Any]:
 
 
 def read_list(text: str, now_ms: int) -> Reading:
-    """One host a line; empty lines and lines that begin with `#` say nothing."""
+    """One host a line. A line that begins with `#` says nothing but what marking the list is under."""
     gathering = Gathering()
+    marked = csv_markings.of_comments(io.StringIO(text))
+    word = Word(markings=marked.markings, notes=marked.notes)
+    heading = "".join(f"# {csv_markings.spelt(marking)}\n" for marking in marked.markings)
     for number, raw in enumerate(io.StringIO(text), 1):
         where = f"line {number}"
-        line = _clean_line(raw, where, gathering)
-        if not line or line.startswith("#"):
-            continue
-        ioc = None if any(character.isspace() for character in line) else fingerprint.host(line)
-        if ioc is None:
-            gathering.add(Aside(where, "skipped", "this line is not one host"))
-            continue
-        for draft in drafts(where, Parsed((ioc,)), Word(), now_ms):
-            gathering.add(draft)
+        with gathering.refusing(where, (heading + raw).encode):
+            _read_line(where, raw, word, now_ms, gathering)
     return Reading(LIST_FORMAT, tuple(gathering.items))
 
 
-def _clean_line(raw: str, where: str, gathering: Gathering) -> str:
-    try:
-        if control_character(raw):
-            raise ItemRefused("control-character", "there is a control character in this line", hint="remove it")
-        return clean_text(raw)
-    except ItemRefused as error:
-        gathering.add(Refusal(where, error, raw.encode))
-        return ""
+def _read_line(where: str, raw: str, word: Word, now_ms: int, gathering: Gathering) -> None:
+    if control_character(raw) is not None:
+        raise ItemRefused("control-character", "there is a control character in this line", hint="remove it")
+    line = clean_text(raw)
+    if not line or line.startswith("#"):
+        return
+    ioc = None if any(character.isspace() for character in line) else fingerprint.host(line)
+    if ioc is None:
+        gathering.add(Aside(where, "skipped", "this line is not one host"))
+        return
+    for draft in drafts(where, Parsed((ioc,)), word, now_ms):
+        gathering.add(draft)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from schemas import fingerprint
 from schemas.agreement import Agreement
-from schemas.errors import BodyRefused
+from schemas.errors import BodyRefused, ItemRefused
 from schemas.safejson import loads
 from services.accept import csv_table, misp, stix_door
 from services.accept.reading import Reading
@@ -38,10 +39,29 @@ def read(
     if not start and not body.strip():
         raise BodyRefused("empty", "there is nothing in the body", hint=TAKEN)
     if start.startswith((b"{", b"[")) or "json" in content_type:
-        return _read_json(loads(body), agreement, now_ms)
+        try:
+            return _read_json(loads(body), agreement, now_ms)
+        except BodyRefused as refusal:
+            if refusal.code != "not-json" or not _is_list(start, content_type, filename):
+                raise
     if start.startswith(b"<"):
         raise _markup(start)
     return _read_text(_text(body), content_type, filename, agreement, now_ms)
+
+
+def _is_list(start: bytes, content_type: str, filename: str) -> bool:
+    """Whether a body that begins like JSON is called a text, and begins with an address: `[2001:db8::1]:80`."""
+    if not _is_text(content_type, filename):
+        return False
+    try:
+        first = fingerprint.host(start.partition(b"\n")[0].decode())
+    except (UnicodeDecodeError, ItemRefused):
+        return False
+    return first is not None and first.kind in ("ipv6", "cidr")
+
+
+def _is_text(content_type: str, filename: str) -> bool:
+    return content_type == "text/plain" or filename.lower().endswith(".txt")
 
 
 def _read_json(document: Any, agreement: Agreement, now_ms: int) -> Reading:
@@ -85,6 +105,6 @@ def _read_text(text: str, content_type: str, filename: str, agreement: Agreement
         return csv_table.read(table, agreement, now_ms)
     if content_type in ("text/csv", "text/tab-separated-values") or name.endswith((".csv", ".tsv")):
         raise csv_table.header_unknown(text)
-    if content_type == "text/plain" or name.endswith(".txt"):
+    if _is_text(content_type, filename):
         return csv_table.read_list(text, now_ms)
     raise BodyRefused("unknown-format", "the hub does not know this format", hint=TAKEN, status=415)

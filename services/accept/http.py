@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,8 @@ from services.problems import RequestRefused, problem
 from services.tokens import Authenticator, Principal
 
 PATH = "/api/v1/submissions"
-MAX_AT_ONCE = 32
+MAX_BODIES_PER_SOURCE = 4
+MAX_RECEIVED_BYTES = 256 * 1024 * 1024  # of all bodies that are coming in, or wait to be read
 PARSERS = 2  # they share one interpreter: more would only take turns
 BODY_TIMEOUT_SECONDS = 120
 RETRY_AFTER_SECONDS = 2
@@ -48,19 +50,62 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator, wake_re
 
 
 @dataclass
+class _Intake:
+    """Bounds what is on its way in, so that a source whose bodies come slowly shuts the door on itself alone."""
+
+    bodies: Counter[str] = field(default_factory=Counter)
+    received_bytes: int = 0
+
+    @contextmanager
+    def admitted(self, source: str) -> Iterator[Callable[[int], None]]:
+        """Gives the function that is to be told of every piece that comes in.
+
+        Both raise `RequestRefused` (503): where the source has `MAX_BODIES_PER_SOURCE` on their way already, and
+        where all together are `MAX_RECEIVED_BYTES` long.
+        """
+        if self.bodies[source] >= MAX_BODIES_PER_SOURCE:
+            raise _busy(f"{MAX_BODIES_PER_SOURCE} submissions of this source are being taken in already")
+        of_this = 0
+
+        def received(size: int) -> None:
+            nonlocal of_this
+            if self.received_bytes + size > MAX_RECEIVED_BYTES:
+                raise _busy("the hub is taking in as much as it can at once")
+            self.received_bytes += size
+            of_this += size
+
+        self.bodies[source] += 1
+        try:
+            yield received
+        finally:
+            self.bodies[source] -= 1
+            self.received_bytes -= of_this
+
+
+def _busy(what: str) -> RequestRefused:
+    return RequestRefused(
+        503,
+        "busy",
+        what,
+        hint=f"send it again in {RETRY_AFTER_SECONDS} seconds",
+        headers={hdrs.RETRY_AFTER: str(RETRY_AFTER_SECONDS)},
+    )
+
+
+@dataclass
 class _Door:
     hub: Hub
     authenticator: Authenticator
     wake_relay: Callable[[], None]
     parsers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARSERS))
-    inside: int = 0
+    intake: _Intake = field(default_factory=_Intake)
 
     async def submit(self, request: web.Request) -> web.Response:
         """Takes a submission: STIX 2.1 or 2.0, a MISP event, CSV, a list of hosts; each also as gzip."""
         principal = await self.authenticator.authenticate(request)
         agreement = await self._source(principal, request.query.get("source"))
-        with self._admitted():
-            body = await _body(request, self.hub.settings.max_body_bytes)
+        with self.intake.admitted(agreement.id) as received:
+            body = await _body(request, self.hub.settings.max_body_bytes, received)
             origin = Origin(str(uuid.uuid4()), agreement.id, self.hub.clock())
             async with self.parsers:
                 try:
@@ -127,22 +172,6 @@ class _Door:
             return
         raise RequestRefused(403, code, what, where="source", hint=hint)
 
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        if self.inside >= MAX_AT_ONCE:
-            raise RequestRefused(
-                503,
-                "busy",
-                "too many submissions are being read",
-                hint=f"send it again in {RETRY_AFTER_SECONDS} seconds",
-                headers={hdrs.RETRY_AFTER: str(RETRY_AFTER_SECONDS)},
-            )
-        self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
-
     async def status(self, request: web.Request) -> web.Response:
         """What became of a submission, item by item; only its own source and staff can ask."""
         principal = await self.authenticator.authenticate(request)
@@ -157,8 +186,8 @@ class _Door:
         return _json(200, await asyncio.to_thread(_status, stored, offset, limit))
 
 
-async def _body(request: web.Request, max_bytes: int) -> bytes:
-    """The body; refused as soon as it is known to be larger than `max_bytes`."""
+async def _body(request: web.Request, max_bytes: int, received: Callable[[int], None]) -> bytes:
+    """The body; refused as soon as it is known to be larger than `max_bytes`. `received` is told what came in."""
     if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in ENCODINGS:
         raise BodyRefused(
             "encoding-unknown",
@@ -176,6 +205,7 @@ async def _body(request: web.Request, max_bytes: int) -> bytes:
                 body += chunk
                 if len(body) > max_bytes:
                     raise too_large(max_bytes)
+                received(len(chunk))
     except TimeoutError:
         raise BodyRefused(
             "too-slow",

@@ -6,7 +6,7 @@ attribute, not what it is; it is not asked. Deleted attributes and proposals (Sh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -18,19 +18,22 @@ from schemas.errors import ItemRefused, clip
 from schemas.markings import PINNED, Tlp, from_misp_distribution
 from schemas.safejson import control_character
 from services.accept.indicators import Word, by_misp_type, drafts, split_tags
-from services.accept.reading import Aside, Gathering, Reading, Refusal
+from services.accept.reading import Aside, Gathering, Reading
 from services.accept.times import read_time
 
 FORMAT = "misp"
 DELETED = "deleted by its source"
 
+Part = Mapping[str, Any]
+
 _INHERITED = ("date", "timestamp", "distribution", "Tag")
 
 
 def events_in(document: Any) -> list[tuple[str, Any]] | None:
-    """The events in a document with their JSON pointers; None where it is not MISP's.
+    """The events in a document as they came, with their JSON pointers; None where it is not MISP's.
 
-    Takes `{"Event": …}`, `{"response": [{"Event": …}]}`, a list of these, and an event by itself.
+    Takes `{"Event": …}`, `{"response": [{"Event": …}]}`, a list of these, and an event by itself. Of a list that
+    holds an event every entry is given, whatever it is.
     """
     if isinstance(document, dict) and "response" in document and "type" not in document:
         return _events_below("/response", document["response"])
@@ -41,8 +44,8 @@ def _events_below(pointer: str, part: Any) -> list[tuple[str, Any]] | None:
     if isinstance(part, list):
         if not any(_is_event(entry) for entry in part):
             return None
-        return [_event(f"{pointer}/{index}", entry) for index, entry in enumerate(part)]
-    return [_event(pointer, part)] if _is_event(part) else None
+        return [(f"{pointer}/{index}", entry) for index, entry in enumerate(part)]
+    return [(pointer, part)] if _is_event(part) else None
 
 
 def _is_event(part: Any) -> bool:
@@ -51,19 +54,28 @@ def _is_event(part: Any) -> bool:
     return "Event" in part or ("info" in part and ("Attribute" in part or "Object" in part))
 
 
-def _event(pointer: str, part: Any) -> tuple[str, Any]:
-    return (f"{pointer}/Event", part["Event"]) if isinstance(part, dict) and "Event" in part else (pointer, part)
-
-
 def read(events: Sequence[tuple[str, Any]], agreement: Agreement, now_ms: int) -> Reading:
     """Never raises for what is inside an event: a fault refuses its attribute, or the event it is in."""
     gathering = Gathering()
-    for pointer, event in events:
-        try:
-            _read_event(pointer, event, agreement, now_ms, gathering)
-        except ItemRefused as error:
-            gathering.add(Refusal(pointer, error, partial(orjson.dumps, {"Event": event})))
+    for pointer, part in events:
+        before = len(gathering.items)
+        wrapped = isinstance(part, dict) and "Event" in part
+        where = f"{pointer}/Event" if wrapped else pointer
+        with gathering.refusing(where, partial(orjson.dumps, part)):
+            if not _is_event(part):
+                raise _no_event()
+            _read_event(where, part["Event"] if wrapped else part, agreement, now_ms, gathering)
+            if len(gathering.items) == before:
+                gathering.add(Aside(where, "skipped", "this event has no attributes"))
     return Reading(FORMAT, tuple(gathering.items))
+
+
+def _no_event() -> ItemRefused:
+    return ItemRefused(
+        "misp-invalid",
+        "this stands in a list of MISP events and is none",
+        hint="send what is not MISP in a submission of its own",
+    )
 
 
 class _Tags(NamedTuple):
@@ -94,18 +106,17 @@ def _read_event(pointer: str, fields: Any, agreement: Agreement, now_ms: int, ga
         distribution_marks=not ignores,
     )
     around = (fields.get("distribution"),)
-    _read_attributes(pointer, fields, around, event, now_ms, gathering)
+    _read_attributes(pointer, fields, around, event, now_ms, gathering, _in_event)
     for number, part in enumerate(_list(fields, "Object")):
         where = f"{pointer}/Object/{number}"
-        try:
+        with gathering.refusing(where, partial(_alone, {"Object": [part]}, event)):
             misp_object = _dict(part, "an object")
             if _is_true(misp_object.get("deleted")):
                 gathering.add(Aside(where, "skipped", DELETED))
                 continue
             chain = (*around, misp_object.get("distribution"))
-            _read_attributes(where, misp_object, chain, event, now_ms, gathering)
-        except ItemRefused as error:
-            gathering.add(Refusal(where, error, partial(_alone, {"Object": [part]}, event)))
+            holding = partial(_in_object, misp_object)
+            _read_attributes(where, misp_object, chain, event, now_ms, gathering, holding)
 
 
 def _read_attributes(
@@ -115,17 +126,27 @@ def _read_attributes(
     event: _Event,
     now_ms: int,
     gathering: Gathering,
+    holding: Callable[[Any], Part],
 ) -> None:
-    """The attributes of an event or object; `around` are the distributions that they are within."""
+    """The attributes of an event or object; `around` are the distributions that they are within.
+
+    `holding` gives as much of the holder as one attribute needs around it to mean what it means.
+    """
     for index, attribute in enumerate(_list(holder, "Attribute")):
         where = f"{pointer}/Attribute/{index}"
-        try:
+        with gathering.refusing(where, partial(_alone, holding(attribute), event)):
             _read_attribute(where, attribute, around, event, now_ms, gathering)
-        except ItemRefused as error:
-            gathering.add(Refusal(where, error, partial(_alone, {"Attribute": [attribute]}, event)))
 
 
-def _alone(part: Mapping[str, Any], event: _Event) -> bytes:
+def _in_event(attribute: Any) -> Part:
+    return {"Attribute": [attribute]}
+
+
+def _in_object(misp_object: Part, attribute: Any) -> Part:
+    return {"Object": [{"distribution": misp_object.get("distribution"), "Attribute": [attribute]}]}
+
+
+def _alone(part: Part, event: _Event) -> bytes:
     """A body with only this part of an event, and what it inherits."""
     kept = {name: event.fields[name] for name in _INHERITED if name in event.fields}
     return orjson.dumps({"Event": {"info": "", **kept, **part}})

@@ -18,10 +18,13 @@ from schemas.topics import REJECTED, REPORTS
 from services.accept.framing import Parcel, pack
 from services.accept.reading import Aside, Draft, Reading, Refusal
 
-MAX_REPORT_BYTES = 512 * 1024  # a broker refuses records over 1 MiB, and the core adds to what it keeps
+MAX_REPORT_BYTES = 128 * 1024  # the core keeps one of each source, and a broker refuses records over 1 MiB
+MAX_KEPT_BYTES = 512 * 1024  # of one refused item
 MAX_TOTAL_BYTES = 128 * 1024 * 1024
 MAX_RAW_BYTES = 16 * 1024 * 1024
 MAX_LISTED = 100
+MAX_AHEAD_MS = 24 * 3_600_000  # clocks differ, and a day ends sooner in the east
+_TIMES = ("created", "modified", "first_seen", "last_seen")
 
 Fate = dict[str, Any]
 
@@ -62,7 +65,7 @@ def prepare(reading: Reading, origin: Origin, secret: bytes) -> Packed:
     for index, item in enumerate(reading.items):
         match item:
             case Draft():
-                packer.take(index, item)
+                packer.take(index, not_ahead(item, origin.received_ms))
             case Refusal():
                 packer.refuse(item)
             case Aside():
@@ -86,6 +89,26 @@ def compress_fates(fates: Iterable[Fate], notes: Iterable[str]) -> bytes:
 def decompress_fates(stored: bytes) -> tuple[list[Fate], list[str]]:
     document = orjson.loads(zlib.decompress(stored))
     return document["items"], document["notes"]
+
+
+def not_ahead(draft: Draft, received_ms: int) -> Draft:
+    """The draft without times that lie ahead: what is said to be of the future would never age.
+
+    More than `MAX_AHEAD_MS` after its receipt nothing can have been made or seen. Then no time of the draft may
+    be later than its receipt, so that they stay in their order.
+    """
+    bound_ms = received_ms + MAX_AHEAD_MS
+    times = (draft.created_ms, draft.modified_ms, draft.first_seen_ms, draft.last_seen_ms)
+    if max(times) <= bound_ms:
+        return draft
+    ahead = ", ".join(name for name, at_ms in zip(_TIMES, times, strict=True) if at_ms > bound_ms)
+    return draft._replace(
+        created_ms=min(draft.created_ms, received_ms),
+        modified_ms=min(draft.modified_ms, received_ms),
+        first_seen_ms=min(draft.first_seen_ms, received_ms),
+        last_seen_ms=min(draft.last_seen_ms, received_ms),
+        notes=(*draft.notes, f"time-in-future: {ahead}; the time of receipt counts"),
+    )
 
 
 def report_bytes(draft: Draft, index: int, origin: Origin) -> bytes:
@@ -189,7 +212,7 @@ class _Packer:
             return b""
         raw = refusal.raw()
         self.raw_bytes += len(raw)
-        return raw if len(raw) <= MAX_REPORT_BYTES else b""
+        return raw if len(raw) <= MAX_KEPT_BYTES else b""
 
     def put_aside(self, aside: Aside) -> None:
         self.fates.append(

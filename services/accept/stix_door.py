@@ -2,11 +2,16 @@
 
 What an object says about its own handling (markings, labels that are markings, the handling extension) is
 taken out of it into the draft's fields.
+
+Not understood so far: an indicator that is revoked, or changed, under a pattern other than the one that it came
+with. It is then a word on what the new pattern names, and the word on the old one stands. So who withdraws must
+send the original pattern along; a revocation with `TOMBSTONE` in its place is refused, so that nobody takes it
+for done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import Any
@@ -14,18 +19,20 @@ from typing import Any
 import orjson
 
 from schemas import handling, patterns
+from schemas import stix_values as values
 from schemas.agreement import Agreement
 from schemas.errors import ItemRefused, clip
 from schemas.fingerprint import Ioc, clean_text
-from schemas.handling import HANDLING_ID
 from schemas.stix import StixObject, open_bundle
 from schemas.timestamps import parse_time
 from services.accept.indicators import split_tags
-from services.accept.reading import Aside, Draft, Gathering, Reading, Refusal
+from services.accept.reading import Aside, Draft, Gathering, Reading
 
 FORMAT = "stix"
 MAX_PATTERN_TYPE_CHARS = 64
 MAX_NOTES = 20
+TOMBSTONE = Ioc("domain", "withdrawn.invalid")
+"""What the pattern of a revoked indicator names where the original one is withheld."""
 
 _FIRST_SEEN = ("valid_from", "first_seen", "first_observed", "start_time")
 _LAST_SEEN = ("last_seen", "last_observed", "stop_time")
@@ -40,13 +47,11 @@ def read(document: Any, agreement: Agreement, now_ms: int) -> Reading:
     gathering = Gathering()
     opened = open_bundle(document, strict=strict, parse=gathering.parse)
     for found, (pointer, raw) in zip_longest(opened.items, _objects(document)):
-        try:
+        with gathering.refusing(pointer, partial(orjson.dumps, raw)):
             if isinstance(found, ItemRefused):
                 raise found
-            for item in _items(found, agreement.id, now_ms):
+            for item in list(_items(found, agreement.id, now_ms)):
                 gathering.add(item)
-        except ItemRefused as error:
-            gathering.add(Refusal(pointer, error, partial(orjson.dumps, raw)))
     return Reading(FORMAT, tuple(gathering.items), opened.notes)
 
 
@@ -60,10 +65,11 @@ def _objects(document: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _items(found: StixObject, source: str, now_ms: int) -> Iterator[Draft | Aside]:
-    """Raises `ItemRefused` before it yields anything."""
     if found.type == "marking-definition":
         yield Aside(found.pointer, "noted", "markings are resolved by id", "stix:marking-definition", found.id)
         return
+    if found.revoked and found.parsed is not None and found.parsed.iocs == (TOMBSTONE,):
+        raise _without_pattern()
     draft = _draft(found, source, now_ms)
     if found.type != "indicator":
         yield draft
@@ -75,18 +81,24 @@ def _items(found: StixObject, source: str, now_ms: int) -> Iterator[Draft | Asid
         yield from _of_pattern(draft, found.parsed)
 
 
+def _without_pattern() -> ItemRefused:
+    return ItemRefused(
+        "revocation-without-pattern",
+        "the revocation does not say which indicator it is of: its pattern names nothing",
+        where="/pattern",
+        hint="send the revocation with the original pattern",
+        field="pattern",
+    )
+
+
 def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
     """The object with what it says about its handling taken out, under the id that its source gave it."""
     body = found.body
     terms = _handling(body)
-    by_tag: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    if written := body.get("labels"):
-        by_tag, labels = split_tags(written)
-        _replace(body, "labels", list(labels))
+    by_tag, labels = _labels(body, found.checked)
+    _drop_a_confidence_that_is_none(body, found.checked)
     created_ms = now_ms if found.created_ms is None else found.created_ms
     modified_ms = created_ms if found.modified_ms is None else found.modified_ms
-    first_seen_ms = _time(body, _FIRST_SEEN, created_ms)
     return Draft(
         pointer=found.pointer,
         kind=f"stix:{found.type}",
@@ -95,24 +107,49 @@ def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
         object=body,
         created_ms=created_ms,
         modified_ms=modified_ms,
-        first_seen_ms=first_seen_ms,
-        last_seen_ms=_time(body, _LAST_SEEN, modified_ms),
-        markings=(*body.pop("object_marking_refs", ()), *by_tag),
+        first_seen_ms=_time(found, _FIRST_SEEN, created_ms),
+        last_seen_ms=_time(found, _LAST_SEEN, modified_ms),
+        markings=(*(id_.lower() for id_ in body.pop("object_marking_refs", ())), *by_tag),
         granular=any("marking_ref" in marking for marking in body.get("granular_markings", ())),
         handling=terms,
         revoked=found.revoked,
-        labels=(*labels, *_types_of(body, found.type)),
+        labels=(*labels, *_types_of(found)),
         notes=found.notes[:MAX_NOTES],
     )
 
 
 def _handling(body: dict[str, Any]) -> Mapping[str, Any]:
-    extensions = body.get("extensions")
-    if not extensions or HANDLING_ID not in extensions:
+    extensions = body.get("extensions") or {}
+    ours = handling.find(extensions)
+    if ours is None:
         return {}
     handling.read(extensions)
-    _replace(body, "extensions", {id_: fields for id_, fields in extensions.items() if id_ != HANDLING_ID})
-    return {name: value for name, value in extensions[HANDLING_ID].items() if name != "extension_type"}
+    _replace(body, "extensions", {id_: fields for id_, fields in extensions.items() if id_ != ours})
+    return {name: value for name, value in extensions[ours].items() if name != "extension_type"}
+
+
+def _labels(body: dict[str, Any], checked: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(markings, labels). Where nobody checked them, whatever among them is text: it may be a marking."""
+    written = body.get("labels")
+    if "labels" in checked:
+        markings, labels = split_tags(written or ())
+        if written:
+            _replace(body, "labels", list(labels))
+        return markings, labels
+    entries = written if isinstance(written, list) else [written]
+    return split_tags([entry for entry in entries if isinstance(entry, str)])
+
+
+def _drop_a_confidence_that_is_none(body: dict[str, Any], checked: Collection[str]) -> None:
+    """On a type that has no confidence it is a custom property of any kind, which the rules would take for one."""
+    if "confidence" in body and "confidence" not in checked:
+        try:
+            _confidence(body["confidence"])
+        except ItemRefused:
+            del body["confidence"]
+
+
+_confidence = values.number(0, 100, whole=True)
 
 
 def _replace(body: dict[str, Any], name: str, value: Any) -> None:
@@ -122,15 +159,18 @@ def _replace(body: dict[str, Any], name: str, value: Any) -> None:
         del body[name]
 
 
-def _types_of(body: Mapping[str, Any], stix_type: str) -> Sequence[str]:
+def _types_of(found: StixObject) -> Sequence[str]:
     """What kind of indicator or malware its source calls it, in the vocabularies of STIX."""
-    types: Sequence[str] = body.get(f"{stix_type}_types") or ()
+    name = f"{found.type.replace('-', '_')}_types"
+    types: Sequence[str] = found.body.get(name, ()) if name in found.checked else ()
     return types
 
 
-def _time(body: Mapping[str, Any], names: tuple[str, ...], otherwise_ms: int) -> int:
+def _time(found: StixObject, names: tuple[str, ...], otherwise_ms: int) -> int:
+    """The first of these times that the object has; a custom property of such a name is none."""
+    body = found.body
     for name in names:
-        if text := body.get(name):
+        if name in found.checked and (text := body.get(name)):
             return otherwise_ms if text == body.get("created") == body.get("modified") else parse_time(text)
     return otherwise_ms
 

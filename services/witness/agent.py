@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from schemas.decision import Decision
 from schemas.rejected import Rejected
-from schemas.topics import DECISIONS, REJECTED, Topic
+from schemas.topics import DECISIONS, REJECTED, REPORTS, Topic
 from services import positions
 from services.hub import Hub
 from services.positions import upsert
@@ -21,6 +22,7 @@ from services.tables import counts, decisions, rejected
 from services.witness.tally import tally
 
 KEYS_PER_QUERY = 1_000
+MAX_NAME_CHARS = 100
 
 
 class Read(NamedTuple):
@@ -40,8 +42,9 @@ class WitnessSink:
         self._hub = hub
 
     def decode(self, topic: str, record: Record) -> Read:
-        model = Decision if topic == DECISIONS.name else Rejected
-        return Read(model.from_bytes(record.value), record.value)
+        if topic == DECISIONS.name:
+            return Read(Decision.from_bytes(record.value), record.value)
+        return _with_its_source(Read(Rejected.from_bytes(record.value), record.value))
 
     async def positions(self, topic: str) -> dict[int, Position]:
         return await positions.load(self._hub.store, self.name, topic)
@@ -59,6 +62,23 @@ class WitnessSink:
         if positions.advance(connection, self.name, batch.topic, batch.partition, batch.position):
             _keep_decisions(connection, [(r.value, r.raw) for r in reads if isinstance(r.value, Decision)])
             _keep_rejected(connection, [(r.value, r.raw) for r in reads if isinstance(r.value, Rejected)])
+
+
+def _with_its_source(read: Read) -> Read:
+    """A rejected report as the rejection of its submission: streams know nothing of what is in their records."""
+    record = read.value
+    if not isinstance(record, Rejected) or record.origin_topic != REPORTS.name:
+        return read
+    try:
+        report = orjson.loads(record.value_bytes)
+    except ValueError:
+        return read
+    named = {name: report.get(name) for name in ("submission", "source")} if isinstance(report, dict) else {}
+    known = {k: v for k, v in named.items() if isinstance(v, str) and len(v) <= MAX_NAME_CHARS and "\0" not in v}
+    if not known:
+        return read
+    completed = record.model_copy(update={k: v for k, v in known.items() if not getattr(record, k)})
+    return Read(completed, completed.to_bytes())
 
 
 def _keep_decisions(connection: Connection, reads: Sequence[tuple[Decision, bytes]]) -> None:

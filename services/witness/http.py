@@ -17,6 +17,7 @@ from schemas.decision import Decision
 from schemas.errors import TocsinError, clip
 from schemas.outgoing import outgoing_id
 from schemas.rejected import Rejected
+from schemas.timestamps import parse_time
 from schemas.topics import REPORTS
 from services.accept import formats
 from services.accept.framing import Parcel, pack
@@ -95,9 +96,9 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator, wake_re
         """Sends a rejected thing through again."""
         await staff(request)
         record, _ = await _find(hub, request.match_info["id"])
-        origin = Origin(str(uuid.uuid4()), record.source, hub.clock())
+        origin, now_ms = Origin(str(uuid.uuid4()), record.source, _received_ms(record)), hub.clock()
         packed = await asyncio.to_thread(_again, hub, record, origin)
-        await hub.store.write(lambda connection: _store(connection, record, origin, packed))
+        await hub.store.write(lambda connection: _store(connection, record, origin, packed, now_ms))
         wake_relay()
         address = f"/api/v1/submissions/{origin.submission}"
         return _json({"id": origin.submission, "status_url": address}, status=202)
@@ -245,6 +246,14 @@ async def _find(hub: Hub, id_: str) -> tuple[Rejected, int | None]:
     return Rejected.from_bytes(row.record), row.replayed_ms
 
 
+def _received_ms(record: Rejected) -> int:
+    """When it first came: sent through again it is no newer, so that it can't overtake what came since."""
+    try:
+        return parse_time(record.at)
+    except TocsinError as error:
+        raise _not_replayable(error.what, "the source can send it again") from None
+
+
 def _again(hub: Hub, record: Rejected, origin: Origin) -> Packed:
     """What goes into the inbox to send it through once more; raises `RequestRefused` where nothing can."""
     if record.origin_topic == REPORTS.name:
@@ -298,7 +307,7 @@ def _not_replayable(what: str, hint: str) -> RequestRefused:
     return RequestRefused(409, "not-replayable", f"it can't be sent through again: {what}", hint=hint)
 
 
-def _store(connection: Connection, record: Rejected, origin: Origin, packed: Packed) -> None:
+def _store(connection: Connection, record: Rejected, origin: Origin, packed: Packed, now_ms: int) -> None:
     """As a submission of its source, whose status page then shows what became of it."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ORDER_LOCK)))
@@ -308,7 +317,7 @@ def _store(connection: Connection, record: Rejected, origin: Origin, packed: Pac
         .values(
             id=origin.submission,
             source=origin.source,
-            received_ms=origin.received_ms,
+            received_ms=now_ms,
             format=packed.format,
             taken=packed.taken,
             refused=packed.refused,
@@ -316,4 +325,4 @@ def _store(connection: Connection, record: Rejected, origin: Origin, packed: Pac
         )
     )
     connection.execute(outbox.insert().values(seq=seq, messages=packed.messages))
-    connection.execute(rejected.update().where(rejected.c.id == record.id).values(replayed_ms=origin.received_ms))
+    connection.execute(rejected.update().where(rejected.c.id == record.id).values(replayed_ms=now_ms))

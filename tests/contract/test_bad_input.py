@@ -110,6 +110,7 @@ BODIES: list[tuple[str, bytes, str, int, str, str]] = [
     ("UTF-16", "kind,value\n".encode("utf-16"), "text/csv", 415, "not-utf8", "byte 0"),
     ("prose", b"Dear hub, please block evil.example", "", 415, "unknown-format", ""),
     ("CSV with a header that says nothing", b"a,b\n1,2\n", "text/csv", 400, "csv-header-unknown", "line 1"),
+    ("CSV with a marking for a column", b"kind,value,TLP:RED\n", "text/csv", 400, "csv-header-marking", "line 1"),
     ("CSV with a column twice", b"kind,value,tlp,tlp\n", "text/csv", 400, "csv-header-duplicate", "line 1"),
     ("too large", b"x" * (MAX_BYTES + 1), "", 413, "too-large", ""),
     ("too large unpacked", gzip.compress(b"x" * (MAX_BYTES + 1)), "", 413, "too-large", ""),
@@ -118,6 +119,8 @@ BODIES: list[tuple[str, bytes, str, int, str, str]] = [
     ("damaged gzip", b"\x1f\x8b" + b"\x00" * 40, "", 400, "gzip-invalid", ""),
     ("gzip in gzip", gzip.compress(gzip.compress(b"kind,value\n")), "", 415, "not-utf8", "byte 1"),
 ]  # fmt: skip
+
+NEUTRAL = "[domain-name:value = 'withdrawn.invalid']"
 
 OBJECT_FIELDS = ("bad", "code", "within")
 OBJECTS: list[tuple[str, Any, str, str]] = [
@@ -138,6 +141,8 @@ OBJECTS: list[tuple[str, Any, str, str]] = [
         "/extensions/extension-definition--f779a2d8-6766-41dd-870b-7bd55ddf3d6d/secret",
     ),
     ("STIX 2.2", indicator(spec_version="2.2"), "spec-version-unknown", "/spec_version"),
+    ("a revocation without its pattern", indicator(pattern=NEUTRAL, revoked=True), "revocation-without-pattern",
+     "/pattern"),
     ("too many tags", indicator(labels=[f"l{n}" for n in range(200)]), "too-many-tags", ""),
 ]  # fmt: skip
 
@@ -285,11 +290,38 @@ async def test_content_encodings(world: World, encoding: str, body: bytes, statu
     assert (await document(response, status))["code"] == code
 
 
-async def test_too_many_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accept_http, "MAX_AT_ONCE", 0)
-    response = await world.client.post(PATH, data=bundle(indicator()), headers=world.partner)
+async def test_slow_bodies_shut_the_door_on_their_source_alone(world: World) -> None:
+    go_on = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b" "
+        await go_on.wait()
+        yield bundle(indicator())
+
+    async def submit(data: Any, query: str = "", who: dict[str, str] = world.partner) -> Any:
+        return await world.client.post(PATH + query, data=data, headers=who)
+
+    waiting = {asyncio.create_task(submit(slow())) for _ in range(accept_http.MAX_BODIES_PER_SOURCE + 1)}
+    [refused], waiting = await asyncio.wait(waiting, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+    response = await refused
     assert (await document(response, 503))["code"] == "busy"
     assert int(response.headers["Retry-After"]) > 0
+    assert (await submit(bundle(indicator()))).status == 503
+    assert (await submit(bundle(indicator()), "?source=beta", world.staff)).status == 202
+    go_on.set()
+    assert [response.status for response in await asyncio.gather(*waiting)] == [202] * len(waiting)
+    assert (await submit(bundle(indicator()))).status == 202
+
+
+async def test_what_comes_in_at_once_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = bundle(indicator())
+    monkeypatch.setattr(accept_http, "MAX_RECEIVED_BYTES", len(body) - 1)
+    response = await world.client.post(PATH, data=body, headers=world.partner)
+    assert (await document(response, 503))["code"] == "busy"
+    assert int(response.headers["Retry-After"]) > 0
+    monkeypatch.setattr(accept_http, "MAX_RECEIVED_BYTES", len(body))
+    for _ in range(2):
+        assert (await world.client.post(PATH, data=body, headers=world.partner)).status == 202
 
 
 async def test_a_body_that_does_not_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,9 +128,35 @@ def test_a_refused_item_is_kept_whole_for_a_replay() -> None:
 
 
 def test_an_object_that_no_broker_would_take_is_refused() -> None:
-    packed, [parcel], [fate] = prepared(draft(object={"description": "x" * 600_000}))
+    assert prepared(draft(object={"description": "x" * 120_000}))[0].taken == 1
+    packed, [parcel], [fate] = prepared(draft(object={"description": "x" * 128 * 1024}))
     assert (packed.taken, packed.refused, fate["code"]) == (0, 1, "object-too-large")
     assert len(parcel.value) < 1000
+
+
+DAY_MS = 86_400_000
+PAST: dict[str, Any] = {"created_ms": 1, "modified_ms": 2, "first_seen_ms": 3, "last_seen_ms": 4}
+
+
+@pytest.mark.parametrize("name", PAST)
+def test_what_lies_ahead_counts_as_received(name: str) -> None:
+    """A date far ahead would keep an indicator for ever within the age that a recipient asks for."""
+    _, [parcel], [fate] = prepared(draft(**PAST | {name: NOW_MS + DAY_MS + 1}))
+    report = Report.from_bytes(with_seq(parcel.value, 1))
+    assert {field: getattr(report, field) for field in PAST} == PAST | {name: NOW_MS}
+    assert fate["notes"] == [f"time-in-future: {name.removesuffix('_ms')}; the time of receipt counts"]
+
+
+def test_a_day_ahead_is_a_clock_that_differs() -> None:
+    _, [parcel], [fate] = prepared(draft(**PAST | {"modified_ms": NOW_MS + DAY_MS}))
+    assert Report.from_bytes(with_seq(parcel.value, 1)).modified_ms == NOW_MS + DAY_MS
+    assert "notes" not in fate
+
+
+def test_times_stay_in_their_order_where_some_lie_ahead() -> None:
+    times = {"created_ms": NOW_MS + 5, "modified_ms": NOW_MS + 2 * DAY_MS}
+    report = Report.from_bytes(with_seq(prepared(draft(**PAST | times))[1][0].value, 1))
+    assert report.created_ms == report.modified_ms == NOW_MS
 
 
 def test_what_refusals_keep_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

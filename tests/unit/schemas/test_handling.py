@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -108,6 +109,19 @@ def test_faults_are_pointed_at(fields: Any, where: str, field: str) -> None:
     assert refused.value.where == ROOT + where
     assert refused.value.field == field
     assert refused.value.hint
+
+
+@pytest.mark.parametrize("upper", [str.upper, lambda uuid: uuid[:20] + uuid[20:].upper()])
+def test_its_id_may_be_in_upper_case(upper: Callable[[str], str]) -> None:
+    prefix, _, uuid = HANDLING_ID.partition("--")
+    shouted = f"{prefix}--{upper(uuid)}"
+    assert read({shouted: {"urgent": True}, "archive-ext": {}}).urgent
+    with pytest.raises(ItemRefused) as refused:
+        read({shouted: {"urgent": "yes"}})
+    assert refused.value.where == f"/extensions/{shouted}/urgent"
+    with pytest.raises(ItemRefused) as refused:
+        read({HANDLING_ID: {"urgent": True}, shouted: {"consent": {"status": "unknown"}}})
+    assert (refused.value.code, refused.value.where) == ("handling-invalid", f"/extensions/{shouted}")
 
 
 def test_it_is_frozen() -> None:

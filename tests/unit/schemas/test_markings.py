@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from schemas import markings
@@ -45,7 +47,11 @@ def test_levels_are_ordered_by_strictness_and_all_are_truthy() -> None:
         ([OPENCTI], Resolved(Tlp.AMBER_STRICT, None, (), ())),
         ([CLEAR, NOBODYS], Resolved(Tlp.CLEAR, None, (), (NOBODYS,))),
         ([""], Resolved(None, None, (), ("",))),
-        ([RED.upper()], Resolved(None, None, (), (RED.upper(),))),
+        ([PREFIX + RED.removeprefix(PREFIX).upper()], Resolved(Tlp.RED, None, (), ())),
+        (
+            [PREFIX + MITRE.removeprefix(PREFIX).upper(), AMBER.upper()],
+            Resolved(Tlp.AMBER, None, (PREFIX + MITRE.removeprefix(PREFIX).upper(),), ()),
+        ),
     ],
 )
 def test_resolve(ids: list[str], expected: Resolved) -> None:
@@ -82,10 +88,20 @@ def test_the_policy_can_not_change_a_pinned_marking() -> None:
         (" TLP : RED ", RED),
         ("\uff34\uff2c\uff30:RED", RED),
         ("tlp\u200b:red", RED),
+        ("tlp\ufe0f:red", RED),
+        ("t\u034flp:re\u0301d", RED),
+        ("tlp\u20dd:red", RED),
+        ("tlp\n:\tred", RED),
+        ("\u2800tlp:red\u3164", RED),
         ("PAP:GREEN", PAP_GREEN),
         ("pap:red", PAP_RED),
         ("tlp", None),
         ("tlpx:red", None),
+        ("httlp:red", None),
+        ("papaya", None),
+        ("map: red", None),
+        ("paper-clip", None),
+        ("clear green red", None),
         ("misp-galaxy:threat-actor='Made Up'", None),
         ("", None),
     ],
@@ -94,13 +110,62 @@ def test_tags(tag: str, expected: str | None) -> None:
     assert from_tag(tag) == expected
 
 
-@pytest.mark.parametrize("tag", ["tlp:ex:chr", "TLP:", "tlp:amber-strict", "PAP:AMBER+STRICT", "tlp:redd"])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "tlp:ex:chr",
+        "TLP:",
+        "tlp:amber-strict",
+        "PAP:AMBER+STRICT",
+        "tlp:redd",
+        "[TLP:RED]",
+        "TLP=RED",
+        "TLP-RED",
+        "TLP_RED",
+        "TLP RED",
+        "TLP.RED",
+        "TLP\u2013RED",
+        "TLPRED",
+        "foo|tlp:red",
+        "foo\ntlp:red",
+        "foo\u200btlp:red",
+        "misp:tlp:red",
+        "#tlp:red",
+        "tlp:red tlp:amber",
+        "phishing tlp:red",
+        "not tlp:clear",
+        "TLP:CLEAR?",
+        "my PAP : mauve",
+    ],
+)
 def test_an_unknown_level_is_a_marking_that_nothing_resolves(tag: str) -> None:
     unknown = from_tag(tag)
     assert unknown is not None
     assert unknown.startswith(PREFIX)
     assert unknown == from_tag(tag.upper())
     assert resolve([unknown]).unresolved == (unknown,)
+
+
+@pytest.mark.parametrize(
+    ("text", "speaks", "names"),
+    [
+        ("seen on a mailing list", False, False),
+        ("do not share: TLP:RED", True, True),
+        ("tlp: see the header", True, False),
+        ("tlp\u200b\u200b (amber)", True, True),
+        ("tlp_level", True, False),
+        ("TLP", False, False),
+    ],
+)
+def test_what_speaks_of_markings(text: str, speaks: bool, names: bool) -> None:
+    assert (markings.speaks_of_markings(text), markings.names_level(text)) == (speaks, names)
+
+
+@pytest.mark.parametrize("part", ["tlp ", "t\0", "tlp\u200b", "\ufdfa", "a\u0301", "tlp\u0301 ", "pap-"])
+def test_reading_a_tag_takes_linear_time(part: str) -> None:
+    began = time.perf_counter()
+    from_tag("-".join([part * 100_000, "tlp"]))
+    assert time.perf_counter() - began < 2
 
 
 @pytest.mark.parametrize(

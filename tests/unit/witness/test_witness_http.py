@@ -14,6 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from schemas.fingerprint import Ioc, fingerprint
 from schemas.rejected import Rejected, encode
+from schemas.timestamps import parse_time
 from schemas.topics import REPORTS
 from services.accept.framing import unpack
 from services.accept.inbox import find_submission
@@ -240,9 +241,27 @@ async def test_what_the_door_refused_goes_through_the_door_again(hub: Hub) -> No
     assert report["submission"] == answer["id"]
 
 
+async def test_what_is_sent_through_again_is_no_newer_than_it_was(either_hub: Hub) -> None:
+    """Else an old word of a source, mended, would take the place of a stricter one that it has sent since."""
+    row = b"kind,value,tlp\ndomain,a.example,green\n"
+    at = "2026-11-01T00:00:00.000Z"
+    await keep(either_hub, refusal("r1", stage="accept", source="giver", value=encode(row), at=at))
+    status, answer = await ask(either_hub, "/api/v1/rejected/r1/replay", "POST")
+    assert status == 202, answer
+    [waiting] = await rows(either_hub, outbox)
+    [parcel] = unpack(waiting.messages)
+    report = orjson.loads(parcel.value)
+    times = ("received_ms", "created_ms", "modified_ms", "first_seen_ms", "last_seen_ms")
+    assert {report[name] for name in times} == {parse_time(at)}
+    stored = await find_submission(either_hub, answer["id"])
+    assert stored and stored.received_ms == NOW_MS
+    assert [r.replayed_ms for r in await rows(either_hub, rejected)] == [NOW_MS]
+
+
 @pytest.mark.parametrize(
     "record",
     [
+        refusal("r1", stage="accept", source="giver", value=encode(b"kind,value\nurl,http://a.example\n"), at="?"),
         refusal("r1", stage="accept", source="giver", value=encode(b"not anything {")),
         refusal("r1", stage="accept", source="giver", value=encode(b'{"type":"indicator"}')),
         refusal("r1", stage="accept", source="giver"),
@@ -251,7 +270,7 @@ async def test_what_the_door_refused_goes_through_the_door_again(hub: Hub) -> No
         refusal("r1", stage="core", origin_topic=REPORTS.name, value=encode(b"\xff")),
         refusal("r1", stage="core", origin_topic=REPORTS.name, value=encode(b"[]")),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 async def test_what_can_not_be_replayed(hub: Hub, record: Rejected) -> None:
     await keep(hub, record)

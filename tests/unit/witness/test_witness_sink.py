@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 
 from schemas.decision import Decision
 from schemas.errors import Misconfigured
-from schemas.rejected import Rejected
-from schemas.topics import DECISIONS, REJECTED
+from schemas.fingerprint import Ioc, fingerprint
+from schemas.patterns import Parsed
+from schemas.rejected import Rejected, encode
+from schemas.topics import DECISIONS, REJECTED, REPORTS
+from services.accept.framing import unpack
+from services.accept.inbox import find_submission, store_submission
+from services.accept.indicators import Word, drafts
+from services.accept.packing import Origin, prepare
+from services.accept.reading import Reading
 from services.hub import Hub
 from services.stream.types import Position, Record
 from services.tables import counts, decisions, rejected
 from services.witness.agent import WitnessSink
-from tests.fakes import rows
+from tests.fakes import NOW_MS, rows
 from tests.unit.share.world import feeds_hub, recipient
 from tests.unit.witness.world import batch, decision, group, of_source, refusal
 
@@ -64,6 +72,41 @@ async def test_rejections_are_kept_once(hub: Hub) -> None:
     }
     assert await sink.positions(REJECTED.name) == {0: Position(1, 2)}
     assert await sink.positions(DECISIONS.name) == {}
+
+
+REPORT = {"index": 0, "source": "giver", "submission": "s1", "kind": 5}
+
+
+def of_report(id_: str, value: bytes, **fields: str) -> Rejected:
+    return refusal(id_, origin_topic=REPORTS.name, key=encode(bytes(16)), value=encode(value), **fields)
+
+
+async def test_a_rejected_report_is_kept_as_one_of_its_submission(hub: Hub) -> None:
+    sink = WitnessSink(hub)
+    poison = [b"", b"{", b"[]", b"5", b'{"source": 7, "submission": ["s"]}', b'{"source": "%s"}' % (b"x" * 101)]
+    records = [of_report(f"p{n}", raw) for n, raw in enumerate(poison)]
+    known = of_report("k", orjson.dumps(REPORT), source="alpha", submission="s9")
+    await sink.apply(batch(sink, 1, of_report("r", orjson.dumps(REPORT)), known, *records))
+    kept = {row.id: row for row in await rows(hub, rejected)}
+    assert (kept["r"].source, kept["r"].submission) == ("giver", "s1")
+    record = Rejected.from_bytes(kept["r"].record)
+    assert (record.source, record.submission, orjson.loads(record.value_bytes)) == ("giver", "s1", REPORT)
+    assert (kept["k"].source, kept["k"].submission) == ("alpha", "s9")
+    assert {(kept[f"p{n}"].source, kept[f"p{n}"].submission) for n in range(len(poison))} == {("", "")}
+
+
+async def test_its_source_is_told_that_the_item_is_refused(hub: Hub) -> None:
+    origin, ioc = Origin("s1", "giver", NOW_MS), Ioc("domain", "a.example")
+    items = drafts("line 2", Parsed((ioc,)), Word(), NOW_MS)
+    packed = prepare(Reading("csv", tuple(items)), origin, hub.secret)
+    await store_submission(hub, origin, packed)
+    [parcel] = unpack(packed.messages)
+    sink = WitnessSink(hub)
+    record = of_report("r", parcel.value).model_copy(update={"key": encode(fingerprint(hub.secret, ioc))})
+    await sink.apply(batch(sink, 1, record))
+    stored = await find_submission(hub, "s1")
+    assert stored
+    assert [Rejected.from_bytes(raw).id for raw in stored.rejected_behind] == ["r"]
 
 
 async def test_another_numbering_stops_the_process(hub: Hub) -> None:
