@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, false
 
 metadata = MetaData()
+INBOX_ORDER_LOCK = 0x70C51
+"""PostgreSQL advisory lock: submissions become visible in the order of their numbers."""
 # SQLite gives rising row numbers only to a column of exactly this type
 Serial = BigInteger().with_variant(Integer, "sqlite")
 

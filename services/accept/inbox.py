@@ -11,9 +11,15 @@ from sqlalchemy import Connection
 from services.accept.framing import Parcel, unpack
 from services.accept.packing import Origin, Packed
 from services.hub import Hub
-from services.tables import outbox, partners, rejected, submission_positions, submissions, watermarks
-
-_ORDER_LOCK = 0x70C51  # PostgreSQL advisory lock: submissions become visible in the order of their numbers
+from services.tables import (
+    INBOX_ORDER_LOCK,
+    outbox,
+    partners,
+    rejected,
+    submission_positions,
+    submissions,
+    watermarks,
+)
 
 
 class Stored(NamedTuple):
@@ -53,7 +59,7 @@ async def store_submission(hub: Hub, origin: Origin, packed: Packed) -> int:
 def _insert(connection: Connection, origin: Origin, packed: Packed) -> int:
     if connection.dialect.name == "postgresql":
         # numbers are given before the commit: without this a lower one could show up after a higher
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ORDER_LOCK)))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(INBOX_ORDER_LOCK)))
     row = submissions.insert().values(
         id=origin.submission,
         source=origin.source,

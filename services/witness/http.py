@@ -26,6 +26,7 @@ from services.hub import Hub
 from services.problems import RequestRefused, unknown_partner
 from services.share.access import may_receive
 from services.tables import (
+    INBOX_ORDER_LOCK,
     audiences,
     counts,
     decisions,
@@ -42,7 +43,6 @@ from services.witness.tally import verdicts
 
 MAX_ITEM_CHARS = 8_192
 MAX_LISTED, DEFAULT_LISTED = 200, 100
-_ORDER_LOCK = 0x70C51  # the inbox's: submissions become visible in the order of their numbers
 
 Document = dict[str, Any]
 
@@ -310,7 +310,7 @@ def _not_replayable(what: str, hint: str) -> RequestRefused:
 def _store(connection: Connection, record: Rejected, origin: Origin, packed: Packed, now_ms: int) -> None:
     """As a submission of its source, whose status page then shows what became of it."""
     if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ORDER_LOCK)))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(INBOX_ORDER_LOCK)))
     seq = connection.scalar(
         submissions.insert()
         .returning(submissions.c.seq)
