@@ -20,6 +20,13 @@ def of(numbers: Iterable[int]) -> Bits:
     return Bits(total)
 
 
+def union(sets: Iterable[int]) -> Bits:
+    total = 0
+    for bits in sets:
+        total |= bits
+    return Bits(total)
+
+
 def members(bits: Bits) -> Iterator[int]:
     """The numbers in it, rising."""
     rest = int(bits)

@@ -317,6 +317,13 @@ def asn(raw: str) -> Ioc | None:
     return Ioc("asn", str(int(digits))) if _DIGITS(digits) and int(digits) <= _MAX_ASN else None
 
 
+VERBATIM_KINDS: Final = (
+    *("file-path", "dir-path", "process-name", "process-cmd", "app-id", "android-property"),
+    *("user-account", "email-subject"),
+)
+"""The kinds of `verbatim` that a source can name."""
+
+
 def verbatim(kind: str, raw: str) -> Ioc | None:
     """An indicator of a kind whose value stays as it is, case included."""
     return _named(kind, clean_text(raw))

@@ -109,7 +109,6 @@ def split_tags(tags: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
     return tuple(markings), tuple(labels)
 
 
-_verbatim = fingerprint.verbatim
 _certificate_hash = partial(fingerprint.file_hash, certificate=True)
 _KINDS: Mapping[str, Callable[[str], Ioc | None]] = MappingProxyType(
     {
@@ -123,19 +122,7 @@ _KINDS: Mapping[str, Callable[[str], Ioc | None]] = MappingProxyType(
         "registry-key": fingerprint.registry_key,
         "ios-profile-id": fingerprint.ios_profile_id,
         "asn": fingerprint.asn,
-        **{
-            kind: partial(_verbatim, kind)
-            for kind in (
-                "file-path",
-                "dir-path",
-                "process-name",
-                "process-cmd",
-                "app-id",
-                "android-property",
-                "user-account",
-                "email-subject",
-            )
-        },
+        **{kind: partial(fingerprint.verbatim, kind) for kind in fingerprint.VERBATIM_KINDS},
     }
 )
 

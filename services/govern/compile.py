@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from schemas.agreement import Agreement, Contributes, Partner, Receives
-from schemas.bits import NOBODY, Bits, of
+from schemas.bits import NOBODY, Bits, of, union
 from schemas.markings import SHIPPED, Pap, Tlp, level_named
 
 if TYPE_CHECKING:  # a plain value, defined beside what does I/O
@@ -45,7 +45,7 @@ class Compiled:
     markings: Mapping[str, str]
 
     def in_force(self, now_ms: int) -> Bits:
-        return _union(who for starts, ends, who in self.terms if starts <= now_ms < ends)
+        return union(who for starts, ends, who in self.terms if starts <= now_ms < ends)
 
     def next_turn_ms(self, now_ms: int) -> int | None:
         """When the next agreement begins or ends after now, if any does."""
@@ -59,7 +59,7 @@ def compile_policy(directory: Directory) -> Compiled:
     number = {name: of([directory.bit_of[name]]) for name in receives}
 
     def who(holds: Callable[[Receives], bool]) -> Bits:
-        return _union(number[name] for name, terms in receives.items() if holds(terms))
+        return union(number[name] for name, terms in receives.items() if holds(terms))
 
     def by(values: Callable[[Receives], Iterable[str]]) -> dict[str, Bits]:
         sets: dict[str, Bits] = defaultdict(lambda: NOBODY)
@@ -76,7 +76,7 @@ def compile_policy(directory: Directory) -> Compiled:
         stamp=bytes.fromhex(directory.policy_hash)[:8],
         hash=directory.policy_hash,
         numbering=directory.numbering,
-        everyone=_union(number.values()),
+        everyone=union(number.values()),
         number=number,
         terms=tuple(
             (_midnight_ms(p.starts), _midnight_ms(p.ends), number[p.id]) for p in _partners(agreements, number)
@@ -89,7 +89,7 @@ def compile_policy(directory: Directory) -> Compiled:
         types=by(lambda terms: terms.types),
         max_age=bounds(lambda terms: terms.max_age_days),
         min_confidence=bounds(lambda terms: terms.min_confidence),
-        governmental=_union(
+        governmental=union(
             number[p.id] for p in _partners(agreements, number) if p.kind == "government" or p.controlled_by
         ),
         sources={name: a.contributes for name, a in agreements.items() if a.contributes},
@@ -108,13 +108,6 @@ def _equals(value: Callable[[Receives], int], bound: int, terms: Receives) -> bo
 def _up_to(level: Tlp | Pap, terms: Receives) -> bool:
     ceiling = level_named(terms.tlp) if isinstance(level, Tlp) else level_named(f"pap:{terms.pap}")
     return ceiling is not None and ceiling >= level
-
-
-def _union(sets: Iterable[Bits]) -> Bits:
-    total = 0
-    for bits in sets:
-        total |= bits
-    return Bits(total)
 
 
 def _midnight_ms(day: date) -> int:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.bits import NOBODY, Bits, from_hex, to_hex
+from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
 from schemas.cleared import Copy
 from schemas.known import Held, Sent
 from schemas.outgoing import outgoing_id
@@ -38,7 +38,7 @@ class Turn(NamedTuple):
 
 def turn(sent: Sent, drafts: Sequence[tuple[Bits, Draft]], lost: Lost, stix_type: str, fingerprint: bytes) -> Turn:
     """Moves everyone to what was decided. `drafts` are disjoint sets of recipients and the copy of each."""
-    permitted = _union(to for to, _ in drafts)
+    permitted = union(to for to, _ in drafts)
     live: list[Held] = []
     copies: list[Copy] = []
     for to, draft in drafts:
@@ -194,13 +194,6 @@ def _part(held: Held, to: int) -> list[Held]:
 
 def _to(held: Held) -> Bits:
     return from_hex(held.to)
-
-
-def _union(sets: Iterable[int]) -> Bits:
-    total = 0
-    for bits in sets:
-        total |= bits
-    return Bits(total)
 
 
 def _digest(body: dict[str, Any], draft: Draft) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from schemas.bits import NOBODY, Bits
+from schemas.bits import NOBODY, Bits, union
 from schemas.markings import Pap, Tlp
 from services.govern.compile import Compiled
 from services.govern.facts import Facts
@@ -45,7 +45,7 @@ def f02_tlp(facts: Facts, compiled: Compiled) -> Bits:
 def _reach(facts: Facts, tlp: Tlp, compiled: Compiled) -> Bits:
     keeps_to_itself = compiled.onward.get("none", NOBODY)
     if tlp is Tlp.RED:
-        return Bits(keeps_to_itself & _union(compiled.number, *(facts.handling.named or ())))
+        return Bits(keeps_to_itself & _any_of(compiled.number, *(facts.handling.named or ())))
     if tlp is Tlp.AMBER_STRICT:
         return keeps_to_itself
     if tlp is Tlp.AMBER:
@@ -76,7 +76,7 @@ def f06_embargo(facts: Facts, compiled: Compiled) -> Bits:
 
 def f08_purpose(facts: Facts, compiled: Compiled) -> Bits:
     """No purpose of the recipient is one that the item may be used for."""
-    return Bits(compiled.everyone & ~_union(compiled.purposes, *facts.purposes))
+    return Bits(compiled.everyone & ~_any_of(compiled.purposes, *facts.purposes))
 
 
 def f09_age(facts: Facts, compiled: Compiled) -> Bits:
@@ -111,16 +111,13 @@ def p00_permit(facts: Facts, compiled: Compiled) -> Bits:
     """The permit: an agreement in force that wants this category and this type. Denies everyone else."""
     if facts.type not in ALLOWED or facts.probation:
         return compiled.everyone
-    category = _union(compiled.categories, "*", facts.category or "*")
-    type_ = _union(compiled.types, "*", facts.type)
+    category = _any_of(compiled.categories, "*", facts.category or "*")
+    type_ = _any_of(compiled.types, "*", facts.type)
     return Bits(compiled.everyone & ~(compiled.in_force(facts.now_ms) & category & type_))
 
 
-def _union(sets: Mapping[str, Bits], *names: str) -> int:
-    total = 0
-    for name in names:
-        total |= sets.get(name, NOBODY)
-    return total
+def _any_of(sets: Mapping[str, Bits], *names: str) -> Bits:
+    return union(sets.get(name, NOBODY) for name in names)
 
 
 RULES: tuple[tuple[str, Rule], ...] = (
@@ -172,9 +169,7 @@ def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...]
             who = compiled.everyone
         if who:
             denied.append((name, who))
-    refused = 0
-    for _, who in denied:
-        refused |= who
+    refused = union(who for _, who in denied)
     return Verdict(Bits(compiled.everyone & ~refused), tuple(denied), "", tuple(errors))
 
 

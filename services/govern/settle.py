@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import orjson
 
-from schemas.bits import NOBODY, Bits, from_hex, to_hex
+from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
 from schemas.cleared import Cleared
 from schemas.decision import Decision, Group, Judgement, Outcome
 from schemas.errors import Misconfigured
@@ -64,7 +64,8 @@ def settle(
         errors.append(f"copies: {type(error).__name__}")
         drafts = []
         sent, copies = turn(known.sent, drafts, lost, known.type, fingerprint)
-    judgements = tuple(_judgement(j, _told(sent, drafts), compiled) for j in judged)
+    told = _told(sent, drafts)
+    judgements = tuple(_judgement(j, told, compiled) for j in judged)
     digest = _digest(judgements, errors, compiled.numbering)
     due_ms = _due_ms(judged, compiled, now_ms)
     known = known.model_copy(update={"contributions": {j.source: _reaching(j) for j in judged}})
@@ -157,12 +158,7 @@ def _lost(judged: Iterable[Judged]) -> Lost:
 
 def _told(sent: Sent, drafts: Iterable[tuple[Bits, Draft]]) -> Bits:
     """Those that hold a withdrawal of the item and no copy."""
-    told = 0
-    for held in sent.withdrawn:
-        told |= from_hex(held.to)
-    for to, _ in drafts:
-        told &= ~to
-    return Bits(told)
+    return Bits(union(from_hex(held.to) for held in sent.withdrawn) & ~union(to for to, _ in drafts))
 
 
 def _judgement(judged: Judged, told: Bits, compiled: Compiled) -> Judgement:

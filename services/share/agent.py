@@ -17,10 +17,6 @@ from services.share.numbering import check_numbering
 from services.stream.types import Batch, Position, Record
 
 
-def _now_us() -> int:
-    return time.time_ns() // 1_000
-
-
 class ShareSink:
     """Applies what govern cleared. `clock_us` gives µs since 1970; `random` is only drawn from in `apply`."""
 

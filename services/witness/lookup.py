@@ -23,19 +23,7 @@ READINGS: tuple[Callable[[str], Ioc | None], ...] = (
     fp.file_name,
     fp.ios_profile_id,
     fp.asn,
-    *(
-        partial(fp.verbatim, kind)
-        for kind in (
-            "file-path",
-            "dir-path",
-            "process-name",
-            "process-cmd",
-            "app-id",
-            "android-property",
-            "user-account",
-            "email-subject",
-        )
-    ),
+    *(partial(fp.verbatim, kind) for kind in fp.VERBATIM_KINDS),
 )
 """All that a value without a kind can be; it costs less to look for each than to ask which was meant."""
 
