@@ -30,6 +30,10 @@ class Copy(BaseModel):
     value: str = ""
     """Instead of the item's value where sources spell it differently (kind `complex`): else it would tell how a
     source spells it whose word this recipient may not see."""
+    score: int | None = None
+    """0 to 100, of the contributions that these recipients may see; None where the type has none."""
+    active_until: str = ""
+    """When the item ends to be active (STIX timestamp); empty where that is not known or never."""
 
 
 class Cleared(BaseModel):

@@ -17,6 +17,9 @@ class Report(BaseModel):
 
     `seq` is the place of the submission in the inbox, written in when it is relayed; with `index`, the place
     in the submission, it orders a source's word: a report that is not newer than what is known is a replay.
+
+    A record's key is where the report is handled; it is also the item's identity, unless `identity` names another
+    one: sightings, opinions and notes travel under the fingerprint of what they speak of.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +44,16 @@ class Report(BaseModel):
     last_seen_ms: int
     labels: tuple[str, ...] = ()
     """Tags and labels as the source wrote them, for enrichment; those that are markings are in `markings`."""
+    identity: str = ""
+    """The item's fingerprint (hex), where it is not the key of the record."""
+    references: tuple[tuple[str, str], ...] = ()
+    """What the object refers to, in order: (property, fingerprint in hex). `object` has none of these properties;
+    one that may have several entries stands several times."""
+    gone: bool = False
+    """The source holds the item no more: its id now names something else, or its newest snapshot lacks it. Unlike
+    a revocation not for ever. `object` is empty, `kind` and `value` may be."""
+    joins: tuple[tuple[str, str], ...] = ()
+    """What else joins the item with others of this source: (`report` or `certificate`, which one)."""
 
     def to_bytes(self) -> bytes:
         """JSON without `seq`: see `with_seq`."""
