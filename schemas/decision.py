@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Outcome = Literal["permit", "deny", "wait", "tombstone", "retract"]
 
@@ -20,7 +20,7 @@ class Group(BaseModel):
 
     outcome: Outcome
     rules: tuple[str, ...] = ()
-    obligations: dict[str, str] = {}
+    obligations: dict[str, str] = Field(default_factory=dict)
     recipients: str
 
 
@@ -51,6 +51,8 @@ class Decision(BaseModel):
     judgements: tuple[Judgement, ...]
     errors: tuple[str, ...] = ()
     """Rules that raised, as `rule: exception`: an error denies."""
+    background: dict[str, Any] = Field(default_factory=dict)
+    """For staff: contributions (without their texts), enrichment and score (see `services.govern.background`)."""
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(self, default=vars)

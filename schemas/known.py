@@ -6,10 +6,12 @@ under which policy the item was decided, the next 8 when it wants to be decided 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.reference import Standing
 
 NEVER_MS = (1 << 64) - 1
 HEADER_BYTES = 16
@@ -25,7 +27,7 @@ class Contribution(BaseModel):
     object: dict[str, Any]
     markings: tuple[str, ...] = ()
     granular: bool = False
-    handling: dict[str, Any] = {}
+    handling: dict[str, Any] = Field(default_factory=dict)
     revoked: bool = False
     created_ms: int
     modified_ms: int
@@ -35,8 +37,29 @@ class Contribution(BaseModel):
     value: str = ""
     """The source's own spelling, where the identity allows several (kind `complex`); else empty."""
     count: int = 1
+    gone: bool = False
+    """The source holds it no more (see `report.Report.gone`)."""
+    references: tuple[tuple[str, str], ...] = ()
+    joins: tuple[tuple[str, str], ...] = ()
     reached: str = "0"
     """Who was ever sent a copy that was made from it (hex bit set): only to them its withdrawal can speak."""
+
+
+class Feedback(BaseModel):
+    """What one sighting or opinion on the item bears on its score.
+
+    `value` is how often it was seen (0: looked for, and not there), or the opinion from 1 (strongly disagree) to
+    5. It counts from `from_ms` on, for those who may see the sighting or opinion (hex bit set `to`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str
+    kind: Literal["sighting", "opinion"]
+    value: int
+    at_ms: int
+    from_ms: int
+    to: str
 
 
 class Held(BaseModel):
@@ -83,6 +106,19 @@ class Known(BaseModel):
     """Digest of the last decision: an equal one makes no new version."""
     contributions: dict[str, Contribution]
     sent: Sent
+    route: str = ""
+    """The key of its reports (hex), where that is not its own fingerprint (see `report.Report.identity`)."""
+    waiting: dict[str, Contribution] = Field(default_factory=dict)
+    """What sources have said since, to be shown from `waiting_ms` on: instead of their contributions above."""
+    waiting_ms: int = 0
+    feedback: dict[str, Feedback] = Field(default_factory=dict)
+    """By the sighting's or opinion's own fingerprint (hex)."""
+    ends: dict[str, Standing] = Field(default_factory=dict)
+    """Of all that it refers to and asked for, or, in a campaign, of its members; by fingerprint (hex)."""
+    told: str = ""
+    """Digest of its standing, as it was last told to those that asked."""
+    joined: tuple[tuple[str, str], ...] = ()
+    """The campaigns (what joins: kind, value) that know of it."""
 
     def to_bytes(self, policy: bytes, due_ms: int) -> bytes:
         """`policy` is 8 bytes, `due_ms` NEVER_MS where nothing is to come."""

@@ -34,7 +34,8 @@ class Topic(NamedTuple):
 REPORTS = Topic("tocsin.reports", "accept", "fingerprint", "report.Report", 7 * DAY_SECONDS)
 KNOWN = Topic("tocsin.known", "dedupe", "fingerprint", "known.Known", None)
 CLEARED = Topic("tocsin.cleared", "govern", "fingerprint", "cleared.Cleared", 7 * DAY_SECONDS)
+REFERENCES = Topic("tocsin.references", "govern", "fingerprint", "reference.Letter", 7 * DAY_SECONDS)
 DECISIONS = Topic("tocsin.decisions", "govern", "fingerprint", "decision.Decision", 30 * DAY_SECONDS)
 REJECTED = Topic("tocsin.rejected", "any", "submission", "rejected.Rejected", 30 * DAY_SECONDS)
 
-TOPICS = (REPORTS, KNOWN, CLEARED, DECISIONS, REJECTED)
+TOPICS = (REPORTS, KNOWN, CLEARED, REFERENCES, DECISIONS, REJECTED)

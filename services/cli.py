@@ -16,6 +16,7 @@ import click
 
 from schemas.errors import Misconfigured, TocsinError, Unavailable
 from services import demo as demo_feed
+from services import telling
 from services.directory import hash_of, read_agreements, read_policy_file
 from services.govern.policy import describe
 from services.hubclient import HubClient
@@ -271,7 +272,7 @@ def explain(item_or_value: str, partner_id: str | None, as_json: bool) -> None:
     """
     params = {"item": item_or_value, **({"partner": partner_id} if partner_id else {})}
     answer = _ask(lambda hub: hub.get("/api/v1/explain", params))
-    click.echo(json.dumps(answer, indent=2) if as_json else demo_feed.journey(answer, describe()))
+    click.echo(json.dumps(answer, indent=2) if as_json else telling.journey(answer, describe()))
 
 
 @cli.group()
@@ -362,7 +363,7 @@ def status(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(answer, indent=2))
         return
-    click.echo(demo_feed.overview(answer))
+    click.echo(telling.overview(answer))
 
 
 @cli.command()
@@ -383,7 +384,7 @@ def demo() -> None:
                 lines.append(f"  refused at the door: {refusal['pointer']}: {refusal['reason']}")
         await _wait_for(hub, submissions)
         for value in demo_feed.VALUES:
-            lines += ["", demo_feed.journey(await hub.get("/api/v1/explain", {"item": value}), describe())]
+            lines += ["", telling.journey(await hub.get("/api/v1/explain", {"item": value}), describe())]
         return lines
 
     click.echo("\n".join(_ask(work)))

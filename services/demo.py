@@ -1,12 +1,11 @@
-"""A small made-up feed that shows what the hub does, and how a person is told of an item's journey."""
+"""A small made-up feed that shows what the hub does."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from schemas.handling import HANDLING_ID
-from schemas.markings import PINNED, Tlp, marking_id
+from schemas.markings import Tlp, marking_id
 
 VALUES = (
     "mail-security-check.example",
@@ -72,52 +71,3 @@ def _indicator(
         "object_marking_refs": [marking_id(tlp)],
         **({"extensions": extension} if handling else {}),
     }
-
-
-def journey(answer: Mapping[str, Any], rules: Mapping[str, str]) -> str:
-    """The answer of `GET /api/v1/explain` for a person; `rules` says what each rule forbids."""
-    return "\n\n".join(_item(item, rules) for item in answer["items"])
-
-
-def _item(item: Mapping[str, Any], rules: Mapping[str, str]) -> str:
-    lines = [f"{item['kind']} {item['value']}  ({item['id']})"]
-    used: set[str] = set()
-    for row in item["partners"]:
-        copies = row["feed"]
-        live = [copy["object"] for copy in copies if copy["live"]]
-        if live:
-            lines.append(f"  + {row['partner']:<16} got {_form(live[0])}")
-        elif copies:
-            lines.append(f"  x {row['partner']:<16} was told that it is withdrawn")
-        else:
-            lines.append(f"  - {row['partner']:<16} {row['outcome']}: {', '.join(row['rules'])}")
-            used |= set(row["rules"])
-    lines += [f"      {rule}: {rules.get(rule, '')}" for rule in sorted(used)]
-    return "\n".join(lines)
-
-
-def _form(body: Mapping[str, Any]) -> str:
-    """What a copy looks like, in a few words."""
-    marks = [PINNED[ref] for ref in body.get("object_marking_refs", ()) if ref in PINNED]
-    shown = [f"{type(mark).__name__.upper()}:{mark.label.upper()}" for mark in marks]
-    name = f"“{body['name']}”" if "name" in body else "no name"
-    return ", ".join([f"STIX {body['type']}", *shown, name, f"created {body['created'][:10]}"])
-
-
-def overview(answer: Mapping[str, Any]) -> str:
-    """The answer of `GET /api/v1/status` for a person: whether all is well, and what to do if not."""
-    counts = answer["counts"]
-    waiting, kept = answer["outbox"], answer["rejected"]
-    lines = [
-        f"waiting for the broker  {waiting:,} submissions" + ("  <- is the broker up?" if waiting > 100 else ""),
-        f"rejected                {kept:,}" + ("  <- `tocsin rejected list`" if kept else ""),
-        f"decided                 {counts.get('versions', 0):,} item versions",
-        f"errors in rules         {counts.get('errors', 0):,}"
-        + ("  <- `tocsin explain ITEM --json` names them" if counts.get("errors") else ""),
-        f"policy                  {answer['policy'][:16]}",
-        "partners",
-    ]
-    for row in answer["partners"]:
-        state = "suspended" if row["suspended"] else "receives" if row["receives"] else "receives nothing"
-        lines.append(f"  {row['id']:<20} {state}")
-    return "\n".join(lines)

@@ -1,69 +1,66 @@
 """Which steps share an agent: the only place where the stages meet.
 
     accept ─▶ tocsin.reports ─▶ [ dedupe · enrich · govern ] ─▶ tocsin.cleared ─▶ share
-                                        │ tocsin.known       └▶ tocsin.decisions ─▶ witness
+                    ▲                   │ tocsin.known       ├▶ tocsin.decisions ─▶ witness
+                    └───────────────────────────────────────┴─ tocsin.references
 
 dedupe, enrich and govern are one agent because all three are keyed by fingerprint and share one state; a hop
-between them would cost more than they do. share and witness are each one more, ending in the database.
+between them would cost more than they do. share and witness are each one more, ending in the database. Letters
+between items of different partitions leave as references, and come back among the reports.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from publicsuffixlist import PublicSuffixList
+import orjson
 
+from schemas.bits import Bits, from_hex, to_hex
+from schemas.fingerprint import named_fingerprint
 from schemas.known import NEVER_MS, Known, due_of, policy_of
+from schemas.reference import Letter, Standing, is_letter
 from schemas.report import Report
-from schemas.topics import CLEARED, DECISIONS, KNOWN, REPORTS
-from services.dedupe.merge import merge, says_more
-from services.enrich.domain import registrable_domain
-from services.govern.compile import Compiled
-from services.govern.settle import settle
+from schemas.topics import CLEARED, DECISIONS, KNOWN, REFERENCES, REPORTS
+from services.dedupe.merge import merge, next_window_ms, release
+from services.enrich.joins import Join
+from services.govern import askers, campaign, feedback
+from services.govern.references import asked_for
+from services.govern.settle import Rules, Settled, settle
 from services.stream.types import Chunk, Effects, Output, Stage
 
 STAGES = ("accept", "dedupe", "enrich", "govern", "share", "witness")
 """In the order of the flow. (Their folders sort in it.)"""
 
 CORE = "core"
+WINDOW_MS = 60_000
 
 
-def core(compiled: Compiled, suffixes: PublicSuffixList) -> Stage:
+def stamp_of(rules: Rules) -> bytes:
+    """What state is stamped with (8 bytes): decided under another policy, or with other data, it is due again."""
+    return hashlib.blake2b(f"{rules.compiled.hash}/{rules.data.version}".encode(), digest_size=8).digest()
+
+
+def core(rules: Rules, secret: bytes, window_ms: int = WINDOW_MS) -> Stage:
     """dedupe · enrich · govern as one stage."""
+    stamp = stamp_of(rules)
 
     def step(chunk: Chunk, state: Mapping[bytes, bytes]) -> Effects:
-        touched: dict[bytes, Known] = {}
-        undecided: set[bytes] = set()
+        desk = _Desk(rules, secret, stamp, window_ms, chunk, state)
         for record in chunk.records:
-            report = Report.from_bytes(record.value)
-            known = touched.get(record.key) or _known(state, record.key)
-            merged = merge(known, report, compiled.numbering)
-            if merged is not known:
-                touched[record.key] = merged
-                if says_more(known, merged, report.source):
-                    undecided.add(record.key)
+            if is_letter(record.value):
+                desk.letter(Letter.from_bytes(record.value))
+            else:
+                desk.report(record.key, Report.from_bytes(record.value))
         for key in chunk.due:
-            known = touched.get(key) or _known(state, key)
-            if known is not None:
-                touched[key] = known
-                undecided.add(key)
-        outputs: list[Output] = []
-        changes: dict[bytes, bytes | None] = {}
-        for key, known in touched.items():
-            if key not in undecided:
-                changes[key] = known.to_bytes(policy_of(state[key]), due_of(state[key]))
-                continue
-            domain = registrable_domain(suffixes, known.kind, known.value)
-            settled = settle(known, key, compiled, domain, chunk.now_ms, chunk.epoch)
-            if settled.cleared:
-                outputs.append(Output(CLEARED.name, key, settled.cleared.to_bytes()))
-            if settled.decision:
-                outputs.append(Output(DECISIONS.name, key, settled.decision.to_bytes()))
-            changes[key] = settled.known.to_bytes(compiled.stamp, settled.due_ms)
-        return Effects(outputs, changes)
+            desk.due(key)
+        return desk.effects()
 
     def due_ms(value: bytes) -> int | None:
-        if policy_of(value) != compiled.stamp:
+        if askers.is_page(value):
+            return None
+        if policy_of(value) != stamp:
             return 0  # decided under other rules: decide again at once
         due = due_of(value)
         return None if due == NEVER_MS else due
@@ -72,13 +69,187 @@ def core(compiled: Compiled, suffixes: PublicSuffixList) -> Stage:
         name=CORE,
         source=REPORTS,
         state=KNOWN,
-        outputs=(CLEARED, DECISIONS),
+        outputs=(CLEARED, DECISIONS, REFERENCES),
         step=step,
         due_ms=due_ms,
         watermark=CLEARED,
     )
 
 
-def _known(state: Mapping[bytes, bytes], key: bytes) -> Known | None:
-    raw = state.get(key)
-    return Known.from_bytes(raw) if raw else None
+@dataclass
+class _Desk:
+    """One call of the step: what its records come to, item by item."""
+
+    rules: Rules
+    secret: bytes
+    stamp: bytes
+    window_ms: int
+    chunk: Chunk
+    state: Mapping[bytes, bytes]
+    touched: dict[bytes, Known] = field(default_factory=dict)
+    undecided: dict[bytes, None] = field(default_factory=dict)
+    asked: dict[bytes, list[askers.Asker]] = field(default_factory=dict)
+    may_see: dict[bytes, Mapping[str, Bits]] = field(default_factory=dict)
+    outputs: list[Output] = field(default_factory=list)
+    changes: dict[bytes, bytes | None] = field(default_factory=dict)
+
+    def report(self, record_key: bytes, report: Report) -> None:
+        key = bytes.fromhex(report.identity) if report.identity else record_key
+        numbering = self.rules.compiled.numbering
+        heard = merge(self.known(key), report, record_key, numbering, self.chunk.now_ms, self.window_ms)
+        if heard is not None:
+            self.touched[key] = heard.known
+            if heard.at_once:
+                self.undecided[key] = None
+
+    def letter(self, letter: Letter) -> None:
+        key = bytes.fromhex(letter.to)
+        if letter.standing is None:
+            self._ask(key, askers.Asker(bytes.fromhex(letter.of), bytes.fromhex(letter.route)))
+        elif letter.join is not None:
+            self._member(key, letter.join, letter.of, letter.standing)
+        else:
+            self._answer(key, letter.of, letter.standing)
+
+    def _ask(self, key: bytes, asker: askers.Asker) -> None:
+        self.changes |= askers.add(self.raw, key, asker)
+        self.asked.setdefault(key, []).append(asker)
+        if (known := self.known(key)) is not None:
+            self.touched[key] = known
+            self.undecided[key] = None
+
+    def _member(self, key: bytes, join: Join, member: str, standing: Standing) -> None:
+        before = self.known(key) or campaign.new(join, self.rules.compiled.numbering)
+        after = campaign.told(before, member, standing)
+        if after is None:
+            return
+        if len(after.ends) < campaign.MIN_MEMBERS and not before.sent.live:
+            pass  # nobody can hold it yet
+        elif campaign.only_grows(before, after) and before.sent.live:
+            waiting_ms = before.waiting_ms or self._next_window_ms(key)
+            after = after.model_copy(update={"waiting_ms": waiting_ms})
+        else:
+            self.undecided[key] = None
+        self.touched[key] = after
+
+    def _answer(self, key: bytes, of: str, standing: Standing) -> None:
+        known = self.known(key)
+        before = known.ends.get(of) if known else None
+        if known is None or before is None or (before.epoch, before.counter) > (standing.epoch, standing.counter):
+            return
+        if before != standing:
+            self.touched[key] = known.model_copy(update={"ends": {**known.ends, of: standing}})
+            self.undecided[key] = None
+
+    def due(self, key: bytes) -> None:
+        known = self.known(key)
+        if known is not None:
+            self.touched[key] = known
+            self.undecided[key] = None
+
+    def effects(self) -> Effects:
+        # what bears on another item's score is decided before that item
+        for key in [key for key in self.undecided if self.touched[key].type in feedback.TYPES]:
+            self._decide(key)
+            self._bear(key)
+        for key in [key for key in self.undecided if self.touched[key].type not in feedback.TYPES]:
+            self._decide(key)
+        for key, known in self.touched.items():
+            if key not in self.undecided:
+                self.changes[key] = known.to_bytes(*self._as_before(key, known))
+        return Effects(self.outputs, self.changes)
+
+    def _decide(self, key: bytes) -> None:
+        chunk = self.chunk
+        known = release(self.touched[key], chunk.now_ms)
+        settled = settle(known, key, self.rules, chunk.now_ms, chunk.epoch)
+        if settled.cleared:
+            self.outputs.append(Output(CLEARED.name, key, settled.cleared.to_bytes()))
+        if settled.decision:
+            self.outputs.append(Output(DECISIONS.name, key, settled.decision.to_bytes()))
+        known = self._asking(key, self._telling(key, settled))
+        self.touched[key] = known
+        self.may_see[key] = settled.may_see
+        self.changes[key] = known.to_bytes(self.stamp, settled.due_ms)
+
+    def _asking(self, key: bytes, known: Known) -> Known:
+        """Asks for the standing of what the item refers to and did not ask for so far."""
+        references = (pair for word in known.contributions.values() for pair in word.references)
+        new = [end for end in asked_for(known.type, references) if end not in known.ends]
+        for end in new:
+            self._send(bytes.fromhex(end), Letter(to=end, of=key.hex(), route=known.route or key.hex()))
+        return known.model_copy(update={"ends": {**known.ends, **dict.fromkeys(new, Standing())}}) if new else known
+
+    def _telling(self, key: bytes, settled: Settled) -> Known:
+        """Tells the item's standing to those that asked and to its campaigns, where it changed; and to the new."""
+        known, standing = settled.known, settled.standing
+        digest = _digest(settled)
+        if digest == known.told:
+            for asker in self.asked.get(key, ()):
+                self._tell(asker, key, standing)
+            return known
+        for asker in askers.all_of(self.raw, key):
+            self._tell(asker, key, standing)
+        for join, who in settled.joins.items():
+            self._join(key, join, _for(standing, who))
+        for join in known.joined:
+            if join not in settled.joins:
+                self._join(key, join, Standing(epoch=standing.epoch, counter=standing.counter))
+        return known.model_copy(update={"told": digest, "joined": tuple(settled.joins)})
+
+    def _tell(self, asker: askers.Asker, key: bytes, standing: Standing) -> None:
+        self._send(asker.route, Letter(to=asker.key.hex(), of=key.hex(), standing=standing))
+
+    def _join(self, key: bytes, join: Join, standing: Standing) -> None:
+        to = named_fingerprint(self.secret, "campaign", *join)
+        self._send(to, Letter(to=to.hex(), of=key.hex(), standing=standing, join=join))
+
+    def _send(self, route: bytes, letter: Letter) -> None:
+        self.outputs.append(Output(REFERENCES.name, route, letter.to_bytes()))
+
+    def _bear(self, key: bytes) -> None:
+        """Lets a sighting or opinion bear on the score of its item, which lies in the same partition."""
+        known = self.touched[key]
+        of = bytes.fromhex(known.route)
+        item = self.known(of)
+        if item is None or item.type != "indicator":
+            return
+        said = feedback.bears(known, self.may_see[key], lambda: self._next_window_ms(of))
+        after = feedback.heard(item, key.hex(), said)
+        if after is not item:
+            self.touched[of] = after
+            self.undecided[of] = None
+
+    def _next_window_ms(self, key: bytes) -> int:
+        return next_window_ms(key, self.chunk.now_ms, self.window_ms)
+
+    def known(self, key: bytes) -> Known | None:
+        """The item as it is now, this chunk included."""
+        if (known := self.touched.get(key)) is not None:
+            return known
+        raw = self.state.get(key)
+        return Known.from_bytes(raw) if raw else None
+
+    def raw(self, key: bytes) -> bytes | None:
+        return self.changes[key] if key in self.changes else self.state.get(key)
+
+    def _as_before(self, key: bytes, known: Known) -> tuple[bytes, int]:
+        """The header of an item that was not decided again: due at the latest when what waits is to be shown."""
+        raw = self.state.get(key)
+        policy, due_ms = (policy_of(raw), due_of(raw)) if raw else (self.stamp, NEVER_MS)
+        return policy, min(due_ms, known.waiting_ms or NEVER_MS)
+
+
+def _for(standing: Standing, who: Bits) -> Standing:
+    """The standing as far as it is one for `who`."""
+    copies = [copy.model_copy(update={"to": to_hex(Bits(from_hex(copy.to) & who))}) for copy in standing.copies]
+    return standing.model_copy(update={"copies": tuple(copy for copy in copies if copy.to != "0")})
+
+
+def _digest(settled: Settled) -> str:
+    """Of what others are told; empty where there is nothing to tell."""
+    standing, joins = settled.standing, settled.joins
+    if not standing.copies and standing.gone == "0":
+        return ""
+    shown = [standing.copies, standing.gone, [[*join, to_hex(who)] for join, who in joins.items()]]
+    return hashlib.blake2b(orjson.dumps(shown, default=vars), digest_size=12).hexdigest()

@@ -22,8 +22,11 @@ from schemas.errors import Misconfigured
 from schemas.topics import TOPICS
 from services import directory, tokens
 from services.accept.agent import Relay
+from services.enrich.context import EnrichmentData
 from services.enrich.domain import suffix_list
+from services.govern.agent import PostSink
 from services.govern.compile import compile_policy
+from services.govern.settle import Rules
 from services.hub import Hub, now_ms
 from services.migrate import is_current, upgrade
 from services.pipeline import CORE, core
@@ -115,7 +118,7 @@ async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, read
         services: list[Service] = []
         for part in PARTS[1:]:
             if part in parts:
-                services.append(_worker(part, hub, streams))
+                services += _workers(part, hub, streams)
         relay = Relay(hub, streams) if "serve" in parts else None
         if relay:
             services.append(relay)
@@ -148,10 +151,12 @@ async def migrate(settings: Settings, *, check: bool) -> bool:
     return True
 
 
-def _worker(part: str, hub: Hub, streams: Streams) -> Service:
+def _workers(part: str, hub: Hub, streams: Streams) -> list[Service]:
     if part == CORE:
-        return streams.run(core(compile_policy(hub.directory), suffix_list()))
-    return streams.run(ShareSink(hub) if part == "share" else WitnessSink(hub))
+        rules = Rules(compile_policy(hub.directory), EnrichmentData(suffix_list()))
+        stage = core(rules, hub.secret, hub.settings.window_seconds * 1000)
+        return [streams.run(stage), streams.run(PostSink(hub, streams))]
+    return [streams.run(ShareSink(hub) if part == "share" else WitnessSink(hub))]
 
 
 async def _listen(app: web.Application, hub: Hub, stack: AsyncExitStack) -> str:

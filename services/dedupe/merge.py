@@ -2,39 +2,102 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from schemas.known import Contribution, Known, Sent
 from schemas.report import Report
 
+MAX_JOINS = 20
 
-def merge(known: Known | None, report: Report, numbering: str) -> Known:
-    """What is known after a report.
+
+class Heard(NamedTuple):
+    """What is known after a report, and whether the item must be decided again at once."""
+
+    known: Known
+    at_once: bool
+
+
+def merge(
+    known: Known | None, report: Report, record_key: bytes, numbering: str, now_ms: int, window_ms: int
+) -> Heard | None:
+    """What is known after a report that came under `record_key`; None where that is what was known before.
+
+    A source's first word on the item counts at once, and so does a word that changes its terms. Later ones are
+    counted, and what they change waits, so that the item goes out at most once in a window for them. Windows
+    are the item's own and begin whatever happens: that something was held back, or was not, tells of nothing else.
 
     A replay (a report not newer in the inbox than the contribution it would change) changes nothing, counts
     included. A later report of an older version is counted and widens the dates, and never replaces the newer.
     """
     if known is None:
-        return Known(
-            kind=report.kind,
-            value=report.value,
-            type=report.type,
-            contributions={report.source: _contribution(report)},
-            sent=Sent(numbering=numbering),
-        )
-    before = known.contributions.get(report.source)
-    if before is None:
-        after = _contribution(report)
-    elif (report.seq, report.index) <= (before.seq, before.index):
+        route = record_key.hex() if report.identity else ""
+        return None if report.gone else Heard(_first(report, numbering, route), at_once=True)
+    shown = known.contributions.get(report.source)
+    if shown is None:
+        if report.gone:
+            return None
+        contributions = {**known.contributions, report.source: _contribution(report)}
+        return Heard(known.model_copy(update={"contributions": contributions}), at_once=True)
+    before = known.waiting.get(report.source, shown)
+    if (report.seq, report.index) <= (before.seq, before.index):
+        return None
+    after = _gone(before, report) if report.gone else _succeed(before, report)
+    if _terms(after) != _terms(shown):
+        return Heard(_show(known, report.source, after), at_once=True)
+    if _said(after) == _said(shown):
+        return Heard(_show(known, report.source, after), at_once=False)
+    waiting_ms = known.waiting_ms if known.waiting else next_window_ms(record_key, now_ms, window_ms)
+    waiting = {**known.waiting, report.source: after}
+    return Heard(known.model_copy(update={"waiting": waiting, "waiting_ms": waiting_ms}), at_once=False)
+
+
+def next_window_ms(key: bytes, now_ms: int, window_ms: int) -> int:
+    """When the item's next window begins. Windows of different items begin at different times."""
+    if not window_ms:
+        return now_ms
+    phase_ms = int.from_bytes(key[:6], "big") % window_ms
+    return now_ms + window_ms - (now_ms - phase_ms) % window_ms
+
+
+def release(known: Known, now_ms: int) -> Known:
+    """What is known once what waited is shown; the same where nothing has waited long enough."""
+    if not known.waiting_ms or now_ms < known.waiting_ms:
         return known
-    else:
-        after = _succeed(before, report)
-    return known.model_copy(update={"contributions": {**known.contributions, report.source: after}})
+    for source, word in known.waiting.items():
+        known = _show(known, source, word)
+    return known.model_copy(update={"waiting_ms": 0})
 
 
-def says_more(before: Known | None, after: Known, source: str) -> bool:
-    """Whether a source's word changed in anything but how often it was said: only then a decision can change."""
-    old = before.contributions.get(source) if before else None
-    new = after.contributions[source]
-    return old is None or old.model_copy(update={"seq": new.seq, "index": new.index, "count": new.count}) != new
+def _show(known: Known, source: str, word: Contribution) -> Known:
+    """Whom the contribution reached is known of the one that was shown."""
+    word = word.model_copy(update={"reached": known.contributions[source].reached})
+    waiting = {name: other for name, other in known.waiting.items() if name != source}
+    return known.model_copy(update={"contributions": {**known.contributions, source: word}, "waiting": waiting})
+
+
+def _terms(word: Contribution) -> tuple[object, ...]:
+    """What can narrow who gets the item, or tell them that it is withdrawn: it waits for no window."""
+    confidence = word.object.get("confidence")
+    return (
+        *(word.markings, word.granular, word.handling, word.revoked, word.gone, word.references, confidence),
+        word.object.get("valid_until"),
+    )
+
+
+def _said(word: Contribution) -> Contribution:
+    """All that a copy of the item may show of it."""
+    return word.model_copy(update={"seq": 0, "index": 0, "count": 0, "reached": "0"})
+
+
+def _first(report: Report, numbering: str, route: str) -> Known:
+    return Known(
+        kind=report.kind,
+        value=report.value,
+        type=report.type,
+        contributions={report.source: _contribution(report)},
+        sent=Sent(numbering=numbering),
+        route=route,
+    )
 
 
 def _contribution(report: Report) -> Contribution:
@@ -52,7 +115,13 @@ def _contribution(report: Report) -> Contribution:
         last_seen_ms=report.last_seen_ms,
         labels=report.labels,
         value=report.value if report.kind == "complex" else "",
+        references=report.references,
+        joins=report.joins[:MAX_JOINS],
     )
+
+
+def _gone(before: Contribution, report: Report) -> Contribution:
+    return before.model_copy(update={"gone": True, "seq": report.seq, "index": report.index})
 
 
 def _succeed(before: Contribution, report: Report) -> Contribution:
@@ -61,23 +130,28 @@ def _succeed(before: Contribution, report: Report) -> Contribution:
     A source may hold several objects with one value: revoking one that is not its present word is no revocation
     of the others, and of two that are equally new the markings of both hold, so that their order can't widen.
     Revoking the present word counts whatever its date: in STIX a revocation is for ever (2.1, section 3.6).
+    What was gone and is reported again is the source's word, whatever its date.
     """
     other = report.object.get("id") != before.object.get("id")
-    newer = report.modified_ms >= before.modified_ms
-    replaces = not other if report.revoked else newer
-    after = _contribution(report) if replaces else before
-    if other and report.modified_ms == before.modified_ms and not report.revoked:
+    if report.revoked:
+        after = before if other else before.model_copy(update={"revoked": True})
+    elif before.gone or report.modified_ms >= before.modified_ms:
+        after = _contribution(report)
+    else:
+        after = before
+    if other and report.modified_ms == before.modified_ms and not report.revoked and not before.gone:
         both = (*before.markings, *(m for m in report.markings if m not in before.markings))
         after = after.model_copy(update={"markings": both, "granular": before.granular or report.granular})
+    joins = dict.fromkeys((*before.joins, *report.joins))
     return after.model_copy(
         update={
-            "modified_ms": max(before.modified_ms, after.modified_ms),
+            "modified_ms": max(before.modified_ms, after.modified_ms, report.modified_ms if report.revoked else 0),
             "seq": report.seq,
             "index": report.index,
             "created_ms": min(before.created_ms, report.created_ms),
             "first_seen_ms": min(before.first_seen_ms, report.first_seen_ms),
             "last_seen_ms": max(before.last_seen_ms, report.last_seen_ms),
             "count": before.count + 1,
-            "reached": before.reached,
+            "joins": tuple(joins)[:MAX_JOINS],
         }
     )

@@ -9,19 +9,8 @@ from schemas.handling import PURPOSES, Handling
 from schemas.known import Contribution, Known
 from schemas.markings import Pap, Resolved, Tlp, level_named, resolve
 from services.govern.compile import Compiled
+from services.govern.references import Ends, ends_of
 
-# what a type refers to and can't be without (STIX 2.1, the "required" references of each type)
-REQUIRED_REFERENCES = {
-    "relationship": ("source_ref", "target_ref"),
-    "sighting": ("sighting_of_ref",),
-    "report": ("object_refs",),
-    "grouping": ("object_refs",),
-    "note": ("object_refs",),
-    "opinion": ("object_refs",),
-    "observed-data": ("object_refs",),
-    "language-content": ("object_ref",),
-    "network-traffic": ("src_ref", "dst_ref"),
-}
 _NO_TERMS = Defaults()
 T = TypeVar("T")
 
@@ -42,14 +31,21 @@ class Facts(NamedTuple):
     published: bool
     confidence: int | None
     revoked: bool
-    required_references: bool
+    gone: bool
+    ends: Ends
+    protected: bool
     probation: bool
     newest_ms: int
     now_ms: int
 
 
-def facts_of(known: Known, source: str, contribution: Contribution, compiled: Compiled, now_ms: int) -> Facts:
-    """The facts of one contribution. What it states comes before its source's defaults."""
+def facts_of(
+    known: Known, source: str, contribution: Contribution, compiled: Compiled, protected: bool, now_ms: int
+) -> Facts:
+    """The facts of one contribution. What it states comes before its source's defaults.
+
+    `protected` says that the item is people's own site or account.
+    """
     terms: Contributes | None = compiled.sources.get(source)
     defaults = terms.defaults if terms else _NO_TERMS
     handling = Handling.model_validate(contribution.handling)
@@ -70,8 +66,10 @@ def facts_of(known: Known, source: str, contribution: Contribution, compiled: Co
         published=_stated(handling.published, defaults.published, False),
         confidence=confidence if isinstance(confidence, int) else defaults.confidence,
         revoked=contribution.revoked,
+        gone=contribution.gone,
+        ends=ends_of(known.type, contribution.references, known.ends, compiled.everyone),
+        protected=protected,
         probation=terms.probation if terms else True,
-        required_references=any(name in contribution.object for name in REQUIRED_REFERENCES.get(known.type, ())),
         newest_ms=max(contribution.modified_ms, contribution.last_seen_ms),
         now_ms=now_ms,
     )

@@ -141,6 +141,8 @@ def _copy(held: Held, body: dict[str, Any], draft: Draft) -> Copy:
         last_seen=format_time(draft.last_seen_ms),
         tlp=draft.tlp.label,
         value=draft.value,
+        score=draft.score,
+        active_until="" if draft.active_until_ms is None else format_time(draft.active_until_ms),
     )
 
 

@@ -1,7 +1,6 @@
 """What may leave of an object: the allow-list of properties per type, and the merge of contributions.
 
-References to other objects are in no list: an optional reference is dropped, and what can't be without one
-is denied (rule F11).
+References are in no list: those that leave are in `services.govern.references`, all others are dropped.
 """
 
 from __future__ import annotations
@@ -11,13 +10,15 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from schemas.enrichment import extension
 from schemas.fingerprint import Ioc
 from schemas.handling import HANDLING_ID
-from schemas.known import Contribution, Known
+from schemas.known import Contribution, Feedback, Known
 from schemas.markings import Pap, Tlp, from_tag, marking_id
 from schemas.patterns import generate
 from schemas.timestamps import format_time, parse_time
-from services.enrich.category import category
+from services.enrich.context import Context, EnrichmentData
+from services.enrich.view import Heard, View, view
 from services.govern.facts import Facts
 
 _COMMON = ("confidence", "labels", "lang", "external_references")
@@ -48,13 +49,28 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
     "infrastructure": (
         *("infrastructure_types", "aliases", "kill_chain_phases", "first_seen", "last_seen", *_NAMED),
     ),
+    "relationship": ("relationship_type", "description", "start_time", "stop_time", *_COMMON),
+    "sighting": ("description", "first_seen", "last_seen", "count", "summary", *_COMMON),
+    "report": ("report_types", "published", *_NAMED),
+    "grouping": ("context", *_NAMED),
+    "note": ("abstract", "content", *_COMMON),
+    "opinion": ("explanation", "opinion", *_COMMON),
 }
 """What is not in the list of its type does not leave; a type without a list does not leave at all."""
+
+_NOTHING_ID = "identity--8c6af861-7b20-41ef-9b59-6344fd872a8f"
+"""Where a withdrawn object must refer to something: an object that there is not."""
 
 # what a tombstone must have to be valid STIX (policy.md, "Withdrawal"); `indicator` has its own dates besides
 _NEUTRAL: Mapping[str, Mapping[str, Any]] = {
     "indicator": {"pattern": "[domain-name:value = 'withdrawn.invalid']", "pattern_type": "stix"},
     "malware": {"is_family": False},
+    "relationship": {"relationship_type": "related-to", "source_ref": _NOTHING_ID, "target_ref": _NOTHING_ID},
+    "sighting": {"sighting_of_ref": _NOTHING_ID},
+    "report": {"published": "1970-01-01T00:00:00.000Z", "object_refs": [_NOTHING_ID]},
+    "grouping": {"context": "unspecified", "object_refs": [_NOTHING_ID]},
+    "note": {"content": "withdrawn", "object_refs": [_NOTHING_ID]},
+    "opinion": {"opinion": "neutral", "object_refs": [_NOTHING_ID]},
 }
 _RELIABILITY = "ABCDEF"  # Admiralty, best first
 
@@ -80,10 +96,25 @@ class Draft(NamedTuple):
     last_seen_ms: int
     tlp: Tlp
     value: str
+    score: int | None = None
+    active_until_ms: int | None = None
+    next_ms: int | None = None
+    """When time alone makes another copy."""
 
 
-def merge_visible(known: Known, visible: Sequence[Visible]) -> Draft:
-    """The copy that a recipient of exactly these contributions gets; nothing in it comes from any other.
+class Local(NamedTuple):
+    """What enrichment goes by: the local data, what they say of the item's value, and the clock."""
+
+    data: EnrichmentData
+    context: Context
+    now_ms: int
+
+
+def merge_visible(
+    known: Known, visible: Sequence[Visible], feedback: Sequence[tuple[Feedback, str]], local: Local
+) -> Draft:
+    """The copy that a recipient of exactly these contributions and this feedback (each with its source's
+    reliability) gets; nothing in it comes from any other.
 
     Single values come from the most reliable contribution that has them, the newest among equals; lists are
     joined. The copy carries the strictest markings of what went into it.
@@ -104,17 +135,51 @@ def merge_visible(known: Known, visible: Sequence[Visible]) -> Draft:
         _indicator(body, Ioc(known.kind, value or known.value), objects, first_seen_ms)
     stated = next((v.facts.category for v in ranked if v.facts.category), None)
     body["object_marking_refs"] = _markings(ranked)
-    body |= _extension(stated, ranked)
-    return Draft(
+    extensions = _handling(stated, ranked)
+    draft = Draft(
         body=body,
         created_ms=min(v.contribution.created_ms for v in ranked),
         modified_ms=max(v.contribution.modified_ms for v in ranked),
-        category=stated or category(label for v in ranked for label in v.contribution.labels),
+        category=stated or "",
         confidence=confidence,
         first_seen_ms=first_seen_ms,
         last_seen_ms=max(v.contribution.last_seen_ms for v in ranked),
         tlp=_strictest(ranked),
         value=value,
+    )
+    heard = [Heard(v.source, v.reliability, v.facts.confidence, v.contribution) for v in ranked]
+    if known.type == "indicator":
+        seen = view(known.kind, stated or "", heard, feedback, local.context, local.data, local.now_ms)
+        extensions |= _enrichment(seen, local)
+        draft = draft._replace(
+            category=seen.category,
+            score=seen.score.value,
+            active_until_ms=seen.active_until_ms,
+            next_ms=seen.next_ms,
+        )
+    if extensions:
+        body["extensions"] = extensions
+    return draft
+
+
+def _enrichment(seen: View, local: Local) -> dict[str, Any]:
+    context = local.context
+    until_ms = seen.active_until_ms
+    return extension(
+        score=seen.score.value,
+        score_parts=dict(seen.score.parts),
+        registrable_domain=context.registrable_domain,
+        lookalikes=[like._asdict() for like in context.lookalikes],
+        country=context.country,
+        asn=context.asn,
+        as_name=context.as_name,
+        warning_lists=[warning.list for warning in context.warnings],
+        do_not_block=context.do_not_block,
+        families=seen.families.families,
+        vendors=seen.families.vendors,
+        techniques=seen.families.techniques,
+        context_states=seen.families.states,
+        active_until=None if until_ms is None else format_time(until_ms),
     )
 
 
@@ -161,7 +226,7 @@ def _markings(ranked: Sequence[Visible]) -> list[str]:
     return [*(marking_id(level) for level in strictest), *statements]
 
 
-def _extension(stated: str | None, ranked: Sequence[Visible]) -> dict[str, Any]:
+def _handling(stated: str | None, ranked: Sequence[Visible]) -> dict[str, Any]:
     """What of the handling leaves: category and affected states."""
     affected = sorted({state for v in ranked for state in v.facts.handling.affected or ()})
     fields: dict[str, Any] = {}
@@ -171,7 +236,7 @@ def _extension(stated: str | None, ranked: Sequence[Visible]) -> dict[str, Any]:
         fields["affected"] = affected
     if not fields:
         return {}
-    return {"extensions": {HANDLING_ID: {"extension_type": "property-extension", **fields}}}
+    return {HANDLING_ID: {"extension_type": "property-extension", **fields}}
 
 
 def tombstone(stix_type: str, id_: str, created_ms: int, modified_ms: int) -> dict[str, Any]:

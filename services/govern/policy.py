@@ -4,8 +4,8 @@ All forbids are evaluated and all denials collected; without the permit P00 nobo
 raises denies everyone. A recipient that no rule denies is permitted.
 
 Narrower than the full policy where a rule's finer part is still to come: consent, suspects, embargoes, personal
-selectors, granular markings and required references deny everyone, so does a source on probation, and
-governments and whoever a state controls get only what is CLEAR and published.
+selectors and granular markings deny everyone, so does a source on probation, and governments and whoever a state
+controls get only what is CLEAR and published.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from services.govern.facts import Facts
 from services.govern.obligations import ALLOWED
 
 DAY_MS = 86_400_000
+TAKE_THEIR_ENDS_CATEGORY = frozenset({"relationship", "sighting"})
 
 Rule = Callable[[Facts, Compiled], Bits]
 """Whom it denies, within `everyone`."""
@@ -95,7 +96,12 @@ def f10_personal(facts: Facts, compiled: Compiled) -> Bits:
 
 def f11_references(facts: Facts, compiled: Compiled) -> Bits:
     """It can't be without a reference to what the recipient may not have."""
-    return compiled.everyone if facts.required_references else NOBODY
+    return Bits(compiled.everyone & ~facts.ends.required)
+
+
+def f12_protected(facts: Facts, compiled: Compiled) -> Bits:
+    """A protected asset: the site or account of the people themselves."""
+    return compiled.everyone if facts.protected else NOBODY
 
 
 def f12_quality(facts: Facts, compiled: Compiled) -> Bits:
@@ -112,6 +118,8 @@ def p00_permit(facts: Facts, compiled: Compiled) -> Bits:
     if facts.type not in ALLOWED or facts.probation:
         return compiled.everyone
     category = _any_of(compiled.categories, "*", facts.category or "*")
+    if facts.category is None and facts.type in TAKE_THEIR_ENDS_CATEGORY:
+        category = Bits(category | facts.ends.some)  # who holds an end matched its category
     type_ = _any_of(compiled.types, "*", facts.type)
     return Bits(compiled.everyone & ~(compiled.in_force(facts.now_ms) & category & type_))
 
@@ -131,36 +139,44 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("F09", f09_age),
     ("F10", f10_personal),
     ("F11", f11_references),
+    ("F12", f12_protected),
     ("F12", f12_quality),
     ("P00", p00_permit),
 )
 LIFECYCLE = {"F07": "Revoked by its source."}
 """What decides alone, before the rules."""
 
-SILENT = frozenset({"F04", "F05", "F06", "F09", "F11", "F12", "P00"})
+SILENT: frozenset[Rule] = frozenset(
+    (
+        *(f04_perpetrator, f05_perpetrator_unknown, f06_embargo, f09_age, f11_references, f12_quality),
+        p00_permit,
+    )
+)
 """Rules that say nothing to those who were sent the item before: a retraction would tell a suspect."""
 
 
 class Verdict(NamedTuple):
     """The decision on one contribution for all recipients.
 
-    `denied` pairs a rule with those it denies, only where it denies somebody. `ended` is the lifecycle rule
-    (F07, or F03 for withdrawn consent) that decides alone, or "".
+    `denied` pairs a rule with those it denies, only where it denies somebody; `silent` are those whom a silent rule
+    denies. `ended` is the lifecycle rule (F07, or F03 for withdrawn consent) that decides alone, or "".
     """
 
     permitted: Bits
     denied: tuple[tuple[str, Bits], ...]
     ended: str
     errors: tuple[str, ...]
+    silent: Bits = NOBODY
 
 
 def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...] = RULES) -> Verdict:
     """Decides one contribution for everyone at once."""
-    ended = "F07" if facts.revoked else "F03" if facts.consent == "withdrawn" else ""
+    ended = "F07" if facts.revoked or facts.gone else "F03" if facts.consent == "withdrawn" else ""
     if ended:
         return Verdict(NOBODY, ((ended, compiled.everyone),), ended, ())
-    denied: list[tuple[str, Bits]] = []
+    denied: dict[str, Bits] = {}
     errors: list[str] = []
+    silent = 0
     for name, rule in rules:
         try:
             who = Bits(rule(facts, compiled) & compiled.everyone)
@@ -168,9 +184,11 @@ def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...]
             errors.append(f"{name}: {type(error).__name__}")
             who = compiled.everyone
         if who:
-            denied.append((name, who))
-    refused = union(who for _, who in denied)
-    return Verdict(Bits(compiled.everyone & ~refused), tuple(denied), "", tuple(errors))
+            denied[name] = Bits(denied.get(name, NOBODY) | who)
+        if rule in SILENT:
+            silent |= who
+    refused = union(denied.values())
+    return Verdict(Bits(compiled.everyone & ~refused), tuple(denied.items()), "", tuple(errors), Bits(silent))
 
 
 def groups(verdict: Verdict, everyone: Bits) -> list[tuple[tuple[str, ...], Bits]]:
@@ -188,4 +206,8 @@ def groups(verdict: Verdict, everyone: Bits) -> list[tuple[tuple[str, ...], Bits
 
 def describe() -> dict[str, str]:
     """What each rule forbids, in a sentence, by its id."""
-    return LIFECYCLE | {name: (rule.__doc__ or "").strip().partition("\n")[0] for name, rule in RULES}
+    sentences = dict(LIFECYCLE)
+    for name, rule in RULES:
+        sentence = (rule.__doc__ or "").strip().partition("\n")[0]
+        sentences[name] = f"{sentences[name]} {sentence}" if name in sentences else sentence
+    return sentences

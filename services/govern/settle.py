@@ -3,32 +3,58 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import orjson
 
 from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
-from schemas.cleared import Cleared
+from schemas.cleared import Cleared, Copy
 from schemas.decision import Decision, Group, Judgement, Outcome
 from schemas.errors import Misconfigured
-from schemas.known import NEVER_MS, Contribution, Known, Sent
+from schemas.known import NEVER_MS, Contribution, Feedback, Known, Sent
 from schemas.outgoing import outgoing_id
+from schemas.reference import Seen, Standing
+from schemas.timestamps import parse_time
+from services.enrich.context import EnrichmentData, look
+from services.enrich.families import named
+from services.enrich.joins import Join, by_value, by_word
+from services.enrich.view import texts_of
+from services.govern import campaign
+from services.govern.background import background, reliability_of
 from services.govern.compile import Compiled
 from services.govern.facts import Facts, facts_of
-from services.govern.ledger import Lost, generation, turn
-from services.govern.obligations import Draft, Visible, merge_visible
-from services.govern.policy import DAY_MS, SILENT, Verdict, decide, groups
+from services.govern.ledger import Lost, Turn, generation, turn
+from services.govern.obligations import Draft, Local, Visible, merge_visible
+from services.govern.policy import DAY_MS, Verdict, decide, groups
+from services.govern.references import OUTGOING, split
+
+HUB = "(hub)"
+"""Whose word a campaign is; no partner's id looks so."""
+
+
+class Rules(NamedTuple):
+    """What an item is decided by: the compiled policy, and the data of enrichment."""
+
+    compiled: Compiled
+    data: EnrichmentData
 
 
 class Settled(NamedTuple):
-    """What is known after the decision, when it wants to be made again (ms), and what is to be sent of it."""
+    """What is known after the decision, when it wants to be made again (ms), and what is to be sent of it.
+
+    `standing` is for those that refer to the item; `joins` are the campaigns to which it belongs, and for whom
+    it does. `may_see` are, by source, those to whom the terms of its word let it go, whether or not they take
+    objects of this type.
+    """
 
     known: Known
     due_ms: int
     cleared: Cleared | None
     decision: Decision | None
+    standing: Standing
+    joins: Mapping[Join, Bits]
+    may_see: Mapping[str, Bits]
 
 
 class Judged(NamedTuple):
@@ -40,74 +66,104 @@ class Judged(NamedTuple):
     verdict: Verdict
 
 
-def settle(
-    known: Known, fingerprint: bytes, compiled: Compiled, registrable_domain: str, now_ms: int, epoch: int
-) -> Settled:
+def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: int) -> Settled:
     """Decides an item as it is known now. The same input always gives the same output, so a replay is harmless.
 
     An error denies: where the facts of a contribution can't be read nobody gets it, and where a copy can't be
     made nobody gets any; the decision names the error.
     """
+    compiled = rules.compiled
     if known.sent.numbering != compiled.numbering:
         raise Misconfigured(
             "numbering-unknown",
             "what the hub remembers of its recipients is under another numbering than the database's",
             hint="this state belongs to another database: put the matching database back",
         )
-    judged = [_judge(known, source, word, compiled, now_ms) for source, word in known.contributions.items()]
+    local = Local(rules.data, look(rules.data, known.kind, known.value), now_ms)
+    judged = [_judge(known, source, word, rules, local) for source, word in known.contributions.items()]
     errors = [error for j in judged for error in j.verdict.errors]
-    lost = _lost(judged)
+    is_campaign = known.kind == campaign.KIND
+    lost = campaign.lost(known, compiled) if is_campaign else _lost(judged)
     try:
-        drafts = _drafts(known, judged, compiled)
-        sent, copies = turn(known.sent, drafts, lost, known.type, fingerprint)
+        drafts = campaign.drafts(known, compiled, now_ms) if is_campaign else _drafts(known, judged, rules, local)
+        turned = turn(known.sent, drafts, lost, known.type, fingerprint)
     except Exception as error:  # whatever it is: an error denies
         errors.append(f"copies: {type(error).__name__}")
         drafts = []
-        sent, copies = turn(known.sent, drafts, lost, known.type, fingerprint)
-    told = _told(sent, drafts)
+        turned = turn(known.sent, drafts, lost, known.type, fingerprint)
+    told = _told(turned.sent, drafts)
     judgements = tuple(_judgement(j, told, compiled) for j in judged)
+    if is_campaign:
+        judgements = (_own_judgement(drafts, compiled),)
     digest = _digest(judgements, errors, compiled.numbering)
-    due_ms = _due_ms(judged, compiled, now_ms)
     known = known.model_copy(update={"contributions": {j.source: _reaching(j) for j in judged}})
-    if digest == known.judged and sent == known.sent:
-        return Settled(known, due_ms, None, None)
-    after = known.model_copy(update={"counter": known.counter + 1, "judged": digest, "sent": sent})
-    cleared = None
-    if sent != known.sent:
-        cleared = Cleared(
-            fingerprint=fingerprint.hex(),
-            type=known.type,
-            kind=known.kind,
-            value=known.value,
-            epoch=epoch,
-            counter=after.counter,
-            numbering=compiled.numbering,
-            copies=copies,
-            registrable_domain=registrable_domain,
-        )
-    decision = Decision(
+    cleared = decision = None
+    if digest != known.judged or turned.sent != known.sent:
+        sent_before = known.sent
+        known = known.model_copy(update={"counter": known.counter + 1, "judged": digest, "sent": turned.sent})
+        decision = _decision(known, fingerprint, judgements, errors, rules, local, epoch)
+        if turned.sent != sent_before:
+            cleared = _cleared(known, fingerprint, turned.copies, rules, local, epoch)
+    return Settled(
+        known=known,
+        due_ms=_due_ms(known, judged, drafts, compiled, now_ms),
+        cleared=cleared,
+        decision=decision,
+        standing=_standing(known, turned, epoch),
+        joins=_joins(known, judged, local),
+        may_see={j.source: _may_see(j, compiled) for j in judged},
+    )
+
+
+def _cleared(
+    known: Known, fingerprint: bytes, copies: tuple[Copy, ...], rules: Rules, local: Local, epoch: int
+) -> Cleared:
+    return Cleared(
         fingerprint=fingerprint.hex(),
-        id=outgoing_id(known.type, fingerprint, generation(sent)),
         type=known.type,
         kind=known.kind,
         value=known.value,
         epoch=epoch,
-        counter=after.counter,
-        at_ms=now_ms,
-        policy=compiled.hash,
-        numbering=compiled.numbering,
+        counter=known.counter,
+        numbering=rules.compiled.numbering,
+        copies=copies,
+        registrable_domain=local.context.registrable_domain,
+    )
+
+
+def _decision(
+    known: Known,
+    fingerprint: bytes,
+    judgements: tuple[Judgement, ...],
+    errors: Iterable[str],
+    rules: Rules,
+    local: Local,
+    epoch: int,
+) -> Decision:
+    return Decision(
+        fingerprint=fingerprint.hex(),
+        id=outgoing_id(known.type, fingerprint, generation(known.sent)),
+        type=known.type,
+        kind=known.kind,
+        value=known.value,
+        epoch=epoch,
+        counter=known.counter,
+        at_ms=local.now_ms,
+        policy=rules.compiled.hash,
+        numbering=rules.compiled.numbering,
         judgements=judgements,
         errors=tuple(errors),
+        background=background(known, rules.compiled, local),
     )
-    return Settled(after, due_ms, cleared, decision)
 
 
-def _judge(known: Known, source: str, contribution: Contribution, compiled: Compiled, now_ms: int) -> Judged:
+def _judge(known: Known, source: str, contribution: Contribution, rules: Rules, local: Local) -> Judged:
+    compiled = rules.compiled
     try:
-        facts = facts_of(known, source, contribution, compiled, now_ms)
+        facts = facts_of(known, source, contribution, compiled, local.context.protected, local.now_ms)
     except Exception as error:  # whatever it is: an error denies
         unread = Verdict(NOBODY, (("P00", compiled.everyone),), "", (f"facts: {type(error).__name__}",))
-        return Judged(source, contribution, None, unread)
+        return Judged(source, contribution, None, unread._replace(silent=compiled.everyone))
     return Judged(source, contribution, facts, decide(facts, compiled))
 
 
@@ -117,22 +173,52 @@ def _reaching(judged: Judged) -> Contribution:
     return judged.contribution.model_copy(update={"reached": reached})
 
 
-def _drafts(known: Known, judged: Iterable[Judged], compiled: Compiled) -> list[tuple[Bits, Draft]]:
-    """Recipients parted by which contributions they may see, and the copy of each part."""
-    parts: dict[int, list[Visible]] = {int(compiled.everyone): []}
+def _drafts(known: Known, judged: Iterable[Judged], rules: Rules, local: Local) -> list[tuple[Bits, Draft]]:
+    """Recipients parted by what they may see: contributions, feedback, and what the object refers to."""
+    compiled = rules.compiled
+    parts: list[tuple[int, tuple[Visible, ...]]] = [(int(compiled.everyone), ())]
     for source, contribution, facts, verdict in judged:
-        if facts is None:
-            continue
-        terms = compiled.sources.get(source)
-        visible = Visible(source, contribution, facts, terms.reliability if terms else "F")
-        split: dict[int, list[Visible]] = defaultdict(list)
-        for members, sees in parts.items():
-            if inside := members & verdict.permitted:
-                split[inside] = [*sees, visible]
-            if outside := members & ~verdict.permitted:
-                split[outside] = sees
-        parts = split
-    return [(Bits(members), merge_visible(known, sees)) for members, sees in parts.items() if sees]
+        if facts is not None:
+            visible = Visible(source, contribution, facts, reliability_of(source, compiled))
+            parts = _parted(parts, verdict.permitted, visible)
+    drafts: list[tuple[Bits, Draft]] = []
+    for members, sees in parts:
+        if sees:
+            for some, heard in _by_feedback(members, known, compiled):
+                drafts += _with_references(some, known, merge_visible(known, sees, heard, local), sees)
+    return drafts
+
+
+T = TypeVar("T")
+
+
+def _parted(parts: Iterable[tuple[int, tuple[T, ...]]], who: int, sees: T) -> list[tuple[int, tuple[T, ...]]]:
+    """The parts, with those of `who` seeing one more thing."""
+    return [
+        piece
+        for members, seen in parts
+        for piece in ((members & who, (*seen, sees)), (members & ~who, seen))
+        if piece[0]
+    ]
+
+
+def _by_feedback(
+    members: int, known: Known, compiled: Compiled
+) -> list[tuple[int, tuple[tuple[Feedback, str], ...]]]:
+    parts: list[tuple[int, tuple[tuple[Feedback, str], ...]]] = [(members, ())]
+    for _, one in sorted(known.feedback.items()):
+        parts = _parted(parts, from_hex(one.to), (one, reliability_of(one.source, compiled)))
+    return parts
+
+
+def _with_references(
+    members: int, known: Known, draft: Draft, sees: Sequence[Visible]
+) -> Iterable[tuple[Bits, Draft]]:
+    if known.type not in OUTGOING:
+        return [(Bits(members), draft)]
+    references = tuple(dict.fromkeys(pair for visible in sees for pair in visible.contribution.references))
+    parts = split(Bits(members), known.type, references, known.ends)
+    return [(to, draft._replace(body=draft.body | seen)) for to, seen in parts]
 
 
 def _lost(judged: Iterable[Judged]) -> Lost:
@@ -147,12 +233,9 @@ def _lost(judged: Iterable[Judged]) -> Lost:
         reached = from_hex(j.contribution.reached)
         if j.verdict.ended:
             ended |= reached
-            continue
-        for rule, who in j.verdict.denied:
-            if rule in SILENT:
-                silent |= who & reached
-            else:
-                loud |= who & reached
+        else:
+            silent |= j.verdict.silent & reached
+            loud |= union(who for _, who in j.verdict.denied) & reached
     return Lost(withdrawn=Bits(ended | (loud & ~silent)), ended=Bits(ended))
 
 
@@ -182,15 +265,75 @@ def _outcomes(rules: tuple[str, ...], ended: str, members: Bits, told: Bits) -> 
     return [("tombstone" if ended == "F07" else "retract", members & told), ("deny", members & ~told)]
 
 
-def _due_ms(judged: Iterable[Judged], compiled: Compiled, now_ms: int) -> int:
-    """When time alone can change the decision: an agreement begins or ends, or the item grows too old."""
+def _own_judgement(drafts: Iterable[tuple[Bits, Draft]], compiled: Compiled) -> Judgement:
+    """On what the hub itself says: for those who may see enough of what is joined."""
+    permitted = union(to for to, _ in drafts)
+    groups_ = (("permit", (), permitted), ("deny", ("F11",), compiled.everyone & ~permitted))
+    return Judgement(
+        source=HUB,
+        groups=tuple(
+            Group.model_validate({"outcome": outcome, "rules": rules, "recipients": to_hex(Bits(who))})
+            for outcome, rules, who in groups_
+            if who
+        ),
+    )
+
+
+def _standing(known: Known, turned: Turn, epoch: int) -> Standing:
+    """What those that refer to the item are told: only of copies that are in a feed now."""
+    return Standing(
+        epoch=epoch,
+        counter=known.counter,
+        copies=tuple(
+            Seen(
+                to=copy.to,
+                id=copy.body["id"],
+                created_ms=parse_time(copy.body["created"]),
+                markings=tuple(copy.body.get("object_marking_refs", ())),
+                category=copy.category,
+            )
+            for copy in turned.copies
+            if copy.live
+        ),
+        gone=to_hex(union(from_hex(held.to) for held in turned.sent.gone)),
+    )
+
+
+def _joins(known: Known, judged: Iterable[Judged], local: Local) -> dict[Join, Bits]:
+    if known.type != "indicator":
+        return {}
+    joins: dict[Join, int] = {}
+    permitted = union(j.verdict.permitted for j in judged)
+    for join in by_value(local.context):
+        joins[join] = permitted
+    for j in judged:
+        families = named(local.data, texts_of(j.contribution))
+        for join in by_word(j.contribution, families, local.context):
+            joins[join] = joins.get(join, 0) | j.verdict.permitted
+    return {join: Bits(who) for join, who in joins.items()}
+
+
+def _may_see(judged: Judged, compiled: Compiled) -> Bits:
+    facts, verdict = judged.facts, judged.verdict
+    if facts is None or verdict.ended or facts.probation:
+        return NOBODY
+    return Bits(compiled.everyone & ~union(who for rule, who in verdict.denied if rule not in ("F11", "P00")))
+
+
+def _due_ms(
+    known: Known, judged: Iterable[Judged], drafts: Iterable[tuple[Bits, Draft]], compiled: Compiled, now_ms: int
+) -> int:
+    """When time alone can change the decision or a copy: an agreement begins or ends, the item grows too old or
+    its score lower, or something that waited is to be shown."""
     turns = [compiled.next_turn_ms(now_ms) or NEVER_MS]
     for j in judged:
-        if j.facts is None:
-            continue
-        ages = (j.facts.newest_ms + days * DAY_MS + 1 for days, _ in compiled.max_age)
-        turns.append(min((t for t in ages if t > now_ms), default=NEVER_MS))
-    return min(turns)
+        if j.facts is not None:
+            turns += [j.facts.newest_ms + days * DAY_MS + 1 for days, _ in compiled.max_age]
+    turns += [draft.next_ms for _, draft in drafts if draft.next_ms is not None]
+    turns += [one.from_ms for one in known.feedback.values()]
+    if known.waiting:
+        turns.append(known.waiting_ms)
+    return min((turn_ms for turn_ms in turns if turn_ms > now_ms), default=NEVER_MS)
 
 
 def _digest(judgements: Iterable[Judgement], errors: Iterable[str], numbering: str) -> str:

@@ -131,7 +131,8 @@ def _number(request: web.Request, name: str, default: int, most: int) -> int:
 def explain(hub: Hub, connection: Connection, asked: str, partner: str | None = None) -> list[Document]:
     """What was decided on each item that `asked` may mean: a STIX id, a fingerprint, a pattern or a value.
 
-    Each has `partners`: by partner the outcome, its rules, the decision on each contribution, and `feed`: the
+    Each has who said it, what enrichment found and what its score is made of, of all contributions (see
+    `services.govern.background`); and `partners`: by partner the outcome, its rules, the decision on each contribution, and `feed`: the
     objects that are in the partner's feed now (`live` false: a withdrawal), empty where there are none.
     """
     name_of = {bit: name for name, bit in hub.directory.bit_of.items()}
@@ -185,6 +186,7 @@ def _explained(
         "at_ms": decision.at_ms,
         "policy": decision.policy,
         "errors": list(decision.errors),
+        **decision.background,
         "partners": [
             {"partner": name, **by_partner.get(name, nothing), "feed": held.get(name, [])} for name in names
         ],

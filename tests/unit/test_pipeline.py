@@ -7,16 +7,16 @@ from schemas.decision import Decision
 from schemas.known import Known, policy_of
 from schemas.markings import Tlp, marking_id
 from schemas.report import Report
-from schemas.topics import CLEARED, DECISIONS
+from schemas.topics import CLEARED, DECISIONS, REFERENCES
 from services import pipeline
-from services.enrich.domain import suffix_list
+from services.govern.settle import Rules
 from services.stream.types import Chunk, Record
-from tests.unit.govern.world import DAY_MS, NOW_MS, SOURCE, agreement, world
+from tests.unit.govern.world import DATA, DAY_MS, NOW_MS, SOURCE, agreement, world
 
-SUFFIXES = suffix_list()
 KEY = b"k" * 16
+SECRET = b"s" * 32
 COMPILED = world(agreement("all", max_age_days=30))
-CORE = pipeline.core(COMPILED, SUFFIXES)
+CORE = pipeline.core(Rules(COMPILED, DATA), SECRET)
 
 
 def report(seq: int, at_ms: int = NOW_MS - DAY_MS) -> bytes:
@@ -50,8 +50,8 @@ def chunk(*values: bytes, due: tuple[bytes, ...] = (), now_ms: int = NOW_MS) -> 
 
 def test_a_first_sighting_goes_out_with_its_decision() -> None:
     effects = CORE.step(chunk(report(1)), {})
-    cleared, decision = effects.outputs
-    assert (cleared.topic, decision.topic) == (CLEARED.name, DECISIONS.name)
+    cleared, decision, letter = effects.outputs
+    assert (cleared.topic, decision.topic, letter.topic) == (CLEARED.name, DECISIONS.name, REFERENCES.name)
     assert Cleared.from_bytes(cleared.value).registrable_domain == "lure.example"
     assert Decision.from_bytes(decision.value).policy == COMPILED.hash
     assert Cleared.from_bytes(cleared.value).epoch == 3
@@ -72,7 +72,15 @@ def test_replays_and_equal_words_send_nothing() -> None:
 def test_a_newer_word_is_decided_even_between_equal_ones() -> None:
     state = {key: value for key, value in CORE.step(chunk(report(1)), {}).changes.items() if value}
     effects = CORE.step(chunk(report(2), report(3, NOW_MS), report(4)), state)
-    assert [output.topic for output in effects.outputs] == [CLEARED.name, DECISIONS.name]
+    assert not effects.outputs, "what changes no terms waits for the item's next window"
+    state |= {key: value for key, value in effects.changes.items() if value}
+    due = CORE.due_ms(state[KEY])
+    assert due is not None
+    assert NOW_MS < due <= NOW_MS + pipeline.WINDOW_MS
+    later = CORE.step(chunk(due=(KEY,), now_ms=due), state)
+    assert CLEARED.name in {output.topic for output in later.outputs}
+    kept = Known.from_bytes(later.changes[KEY] or b"").contributions[SOURCE.id]
+    assert (kept.last_seen_ms, kept.count) == (NOW_MS, 4)
 
 
 def test_a_crash_before_the_state_was_kept_repeats_the_same() -> None:
@@ -80,7 +88,8 @@ def test_a_crash_before_the_state_was_kept_repeats_the_same() -> None:
 
 
 def test_many_reports_of_one_item_in_a_chunk_are_decided_once() -> None:
-    assert len(CORE.step(chunk(*(report(n) for n in range(1, 9))), {}).outputs) == 2
+    outputs = CORE.step(chunk(*(report(n) for n in range(1, 9))), {}).outputs
+    assert [output.topic for output in outputs] == [CLEARED.name, DECISIONS.name, REFERENCES.name]
 
 
 def test_an_item_grows_too_old_without_any_report() -> None:
@@ -93,7 +102,7 @@ def test_an_item_grows_too_old_without_any_report() -> None:
 
 def test_other_rules_want_everything_decided_again() -> None:
     state = {key: value for key, value in CORE.step(chunk(report(1)), {}).changes.items() if value}
-    other = pipeline.core(world(agreement("all"), agreement("new")), SUFFIXES)
+    other = pipeline.core(Rules(world(agreement("all"), agreement("new")), DATA), SECRET)
     assert other.due_ms(state[KEY]) == 0
     effects = other.step(chunk(due=(KEY,)), state)
     assert len(Cleared.from_bytes(effects.outputs[0].value).copies) == 1

@@ -9,7 +9,10 @@ import pytest
 
 from schemas.known import Known
 from schemas.report import Report, with_seq
-from services.dedupe.merge import merge
+from services.dedupe.merge import merge, next_window_ms, release
+
+KEY = b"k" * 16
+NOW_MS = 1_795_000_000_000
 
 
 def report(seq: int = 1, *, source: str = "alpha", at: int = 1000, **fields: Any) -> Report:
@@ -35,7 +38,8 @@ def report(seq: int = 1, *, source: str = "alpha", at: int = 1000, **fields: Any
 def after(*reports: Report) -> Known:
     known = None
     for one in reports:
-        known = merge(known, one, "n")
+        heard = merge(known, one, KEY, "n", NOW_MS, 0)
+        known = release(heard.known, NOW_MS) if heard else known
     assert known is not None
     return known
 
@@ -49,7 +53,7 @@ def test_sources_stay_apart_with_their_own_terms() -> None:
 def test_a_replay_changes_nothing_counts_included(replayed: tuple[int, int]) -> None:
     known = after(report(1), report(1, index=1), report(2))
     seq, index = replayed
-    assert merge(known, report(seq, index=index, name="changed"), "n") is known
+    assert merge(known, report(seq, index=index, name="changed"), KEY, "n", NOW_MS, 0) is None
 
 
 def test_a_newer_version_replaces_and_an_older_one_is_only_counted() -> None:
@@ -62,9 +66,9 @@ def test_a_newer_version_replaces_and_an_older_one_is_only_counted() -> None:
 
 
 def test_revoking_one_of_two_objects_with_the_same_value_leaves_the_other() -> None:
-    two = after(report(1, id="indicator--1"), report(2, id="indicator--2"))
-    assert not merge(two, report(3, id="indicator--1", revoked=True), "n").contributions["alpha"].revoked
-    assert merge(two, report(3, id="indicator--2", revoked=True), "n").contributions["alpha"].revoked
+    first = [report(1, id="indicator--1"), report(2, id="indicator--2")]
+    assert not after(*first, report(3, id="indicator--1", revoked=True)).contributions["alpha"].revoked
+    assert after(*first, report(3, id="indicator--2", revoked=True)).contributions["alpha"].revoked
 
 
 def test_a_revocation_of_the_present_word_counts_whatever_its_date() -> None:
@@ -94,3 +98,99 @@ def test_known_survives_its_own_encoding() -> None:
 
 def test_a_report_gets_its_place_in_the_inbox() -> None:
     assert Report.from_bytes(with_seq(report(0).to_bytes(), 42)) == report(42)
+
+
+# --- windows ------------------------------------------------------------------------------------------------------
+
+WINDOW_MS = 60_000
+
+
+def heard(known: Known | None, word: Report, now_ms: int = NOW_MS) -> tuple[Known, bool]:
+    result = merge(known, word, KEY, "n", now_ms, WINDOW_MS)
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize(
+    ("why", "change", "at_once"),
+    [
+        ("only counted", {}, False),
+        ("a later sighting", {"at": 2000}, False),
+        ("another name", {"name": "other", "at": 2000}, False),
+        ("another marking", {"markings": ("red",), "at": 2000}, True),
+        ("handling", {"handling": {"urgent": True}, "at": 2000}, True),
+        ("revoked", {"revoked": True}, True),
+        ("gone", {"gone": True}, True),
+        ("another reference", {"references": (("source_ref", "aa"),), "at": 2000}, True),
+    ],
+)
+def test_what_changes_terms_is_heard_at_once_and_the_rest_waits(
+    why: str, change: dict[str, Any], at_once: bool
+) -> None:
+    known, _ = heard(None, report(1))
+    after, decided = heard(known, report(2, **change))
+    assert decided is at_once, why
+    if not at_once:
+        assert after.contributions["alpha"].object == known.contributions["alpha"].object
+        shown = release(after, NOW_MS + WINDOW_MS)
+        assert (shown.contributions["alpha"].count, shown.waiting) == (2, {})
+
+
+def test_a_word_that_waits_is_replaced_by_the_next_and_shown_at_the_windows_end() -> None:
+    known, _ = heard(None, report(1))
+    known, _ = heard(known, report(2, at=2000, name="second"))
+    due_ms = known.waiting_ms
+    known, _ = heard(known, report(3, at=3000, name="third"), NOW_MS + 5)
+    assert known.waiting_ms == due_ms
+    assert release(known, due_ms - 1) is known
+    shown = release(known, due_ms).contributions["alpha"]
+    assert (shown.object["name"], shown.count, shown.last_seen_ms) == ("third", 3, 3000)
+    narrowed, at_once = heard(known, report(4, at=4000, name="fourth", markings=("red",)), NOW_MS + 6)
+    assert at_once
+    assert narrowed.contributions["alpha"].object["name"] == "fourth"
+    assert not narrowed.waiting
+
+
+@pytest.mark.parametrize("now_ms", [NOW_MS, NOW_MS + 1, NOW_MS + WINDOW_MS - 1])
+def test_windows_are_the_items_own_and_do_not_overlap(now_ms: int) -> None:
+    begins = next_window_ms(KEY, now_ms, WINDOW_MS)
+    assert now_ms < begins <= now_ms + WINDOW_MS
+    assert next_window_ms(KEY, begins, WINDOW_MS) == begins + WINDOW_MS
+    assert begins % WINDOW_MS == next_window_ms(KEY, 0, WINDOW_MS) % WINDOW_MS
+
+
+def test_whom_a_word_reached_is_kept_while_the_next_waits() -> None:
+    known, _ = heard(None, report(1))
+    known, _ = heard(known, report(2, at=2000, name="second"))
+    reached = known.contributions["alpha"].model_copy(update={"reached": "ff"})
+    known = known.model_copy(update={"contributions": {"alpha": reached}})
+    assert release(known, known.waiting_ms).contributions["alpha"].reached == "ff"
+
+
+# --- what a source holds no more ----------------------------------------------------------------------------------
+
+
+def test_what_is_gone_comes_back_whatever_its_date() -> None:
+    known = after(report(1, at=5000), report(2, gone=True))
+    assert known.contributions["alpha"].gone
+    back = after(report(1, at=5000), report(2, gone=True), report(3, at=1000, id="indicator--new"))
+    assert not back.contributions["alpha"].gone
+    assert back.contributions["alpha"].object["id"] == "indicator--new"
+
+
+def test_that_an_unknown_item_is_gone_says_nothing() -> None:
+    assert merge(None, report(1, gone=True), KEY, "n", NOW_MS, 0) is None
+    known = after(report(1))
+    assert merge(known, report(2, source="beta", gone=True), KEY, "n", NOW_MS, 0) is None
+
+
+def test_a_revocation_keeps_what_it_revokes() -> None:
+    word = after(report(1, name="lure", markings=("clear",)), report(2, revoked=True)).contributions["alpha"]
+    assert (word.revoked, word.object["name"], word.markings) == (True, "lure", ("clear",))
+
+
+def test_what_joins_is_gathered_and_bounded() -> None:
+    words = [report(n, at=n, joins=(("report", str(n)),)) for n in range(1, 40)]
+    joins = after(*words).contributions["alpha"].joins
+    assert len(joins) == 20
+    assert joins[0] == ("report", "1")

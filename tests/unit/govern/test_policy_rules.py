@@ -33,7 +33,7 @@ def decided(**fields: Any) -> dict[str, set[str]]:
     """rule → whom it denies."""
     compiled = world(*PARTNERS)
     item = known(source=contribution(**fields))
-    verdict = decide(facts_of(item, "source", item.contributions["source"], compiled, NOW_MS), compiled)
+    verdict = decide(facts_of(item, "source", item.contributions["source"], compiled, False, NOW_MS), compiled)
     return {rule: names(who, compiled) for rule, who in verdict.denied}
 
 
@@ -109,7 +109,7 @@ def test_a_source_on_probation_reaches_nobody() -> None:
     new = agreement("new", receives=False, contributes={"probation": True, "defaults": {"consent": "not-required"}})
     compiled = world(*PARTNERS, new)
     word = contribution(markings=(marking_id(Tlp.CLEAR),), handling=PUBLISHED, confidence=90)
-    verdict = decide(facts_of(known(new=word), "new", word, compiled, NOW_MS), compiled)
+    verdict = decide(facts_of(known(new=word), "new", word, compiled, False, NOW_MS), compiled)
     assert names(dict(verdict.denied)["P00"], compiled) == ALL
 
 
@@ -120,9 +120,9 @@ def test_all_denials_are_collected() -> None:
 
 def test_what_cannot_be_without_a_reference_is_denied() -> None:
     compiled = world(*PARTNERS)
-    source = contribution(markings=(GREEN,), source_ref="indicator--1", target_ref="malware--2")
+    source = contribution(markings=(GREEN,), references=(("source_ref", "aa"), ("target_ref", "bb")))
     item = known(source=source).model_copy(update={"type": "relationship"})
-    verdict = decide(facts_of(item, "source", source, compiled, NOW_MS), compiled)
+    verdict = decide(facts_of(item, "source", source, compiled, False, NOW_MS), compiled)
     assert names(dict(verdict.denied)["F11"], compiled) == ALL
     assert not verdict.permitted
 
@@ -139,11 +139,13 @@ def test_default_deny() -> None:
     """No partner, no rule and no fact that is missing may ever permit."""
     nobody = world()
     item = known(source=contribution(markings=(marking_id(Tlp.CLEAR),)))
-    facts = facts_of(item, "source", item.contributions["source"], nobody, NOW_MS)
+    facts = facts_of(item, "source", item.contributions["source"], nobody, False, NOW_MS)
     assert decide(facts, nobody).permitted == 0
     stranger = known(stranger=contribution())
     compiled = world(*PARTNERS)
-    verdict = decide(facts_of(stranger, "stranger", stranger.contributions["stranger"], compiled, NOW_MS), compiled)
+    verdict = decide(
+        facts_of(stranger, "stranger", stranger.contributions["stranger"], compiled, False, NOW_MS), compiled
+    )
     assert verdict.permitted == 0
     assert {"F01", "F03"} <= {rule for rule, _ in verdict.denied}
 
@@ -154,7 +156,7 @@ def test_an_error_in_a_rule_denies_everyone() -> None:
 
     compiled = world(*PARTNERS)
     item = known(source=contribution(markings=(marking_id(Tlp.CLEAR),), handling=PUBLISHED, confidence=90))
-    facts = facts_of(item, "source", item.contributions["source"], compiled, NOW_MS)
+    facts = facts_of(item, "source", item.contributions["source"], compiled, False, NOW_MS)
     assert decide(facts, compiled).permitted
     verdict = decide(facts, compiled, (*RULES, ("F99", broken)))
     assert verdict.permitted == 0
@@ -164,7 +166,7 @@ def test_an_error_in_a_rule_denies_everyone() -> None:
 def test_a_marking_that_the_policy_maps() -> None:
     compiled = world(*PARTNERS, policy=Policy(markings={UNKNOWN: "amber"}))
     item = known(source=contribution(markings=(UNKNOWN,)))
-    facts = facts_of(item, "source", item.contributions["source"], compiled, NOW_MS)
+    facts = facts_of(item, "source", item.contributions["source"], compiled, False, NOW_MS)
     assert facts.tlp is Tlp.AMBER
     assert "F01" not in dict(decide(facts, compiled).denied)
 
@@ -172,7 +174,7 @@ def test_a_marking_that_the_policy_maps() -> None:
 def test_groups_part_everyone_by_their_rules() -> None:
     compiled = world(*PARTNERS)
     item = known(source=contribution(markings=(GREEN,), confidence=80))
-    verdict = decide(facts_of(item, "source", item.contributions["source"], compiled, NOW_MS), compiled)
+    verdict = decide(facts_of(item, "source", item.contributions["source"], compiled, False, NOW_MS), compiled)
     parts = groups(verdict, compiled.everyone)
     together = 0
     for _, who in parts:

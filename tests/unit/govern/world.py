@@ -9,11 +9,14 @@ from schemas.bits import Bits, members
 from schemas.handling import HANDLING_ID
 from schemas.known import Contribution, Known, Sent
 from services.directory import hash_of
+from services.enrich.context import EnrichmentData
+from services.enrich.domain import suffix_list
 from services.govern.compile import Compiled, compile_policy
 from services.hub import Directory
 
 NOW_MS = 1_795_000_000_000  # 2026-11-18
 DAY_MS = 86_400_000
+DATA = EnrichmentData(suffix_list())
 
 
 def agreement(name: str, *, contributes: dict[str, Any] | None = None, **receives: Any) -> Agreement:
@@ -66,6 +69,9 @@ def names(bits: Bits, compiled: Compiled) -> set[str]:
     return {by_bit[1 << number] for number in members(bits)}
 
 
+OWN = ("granular", "revoked", "gone", "labels", "count", "index", "references", "joins")
+
+
 def contribution(
     *, markings: tuple[str, ...] = (), handling: dict[str, Any] | None = None, seq: int = 1, **fields: Any
 ) -> Contribution:
@@ -73,7 +79,7 @@ def contribution(
         name: fields.pop(name, NOW_MS - DAY_MS)
         for name in ("created_ms", "modified_ms", "first_seen_ms", "last_seen_ms")
     }
-    own = {name: fields.pop(name) for name in ("granular", "revoked", "labels", "count", "index") if name in fields}
+    own = {name: fields.pop(name) for name in OWN if name in fields}
     return Contribution(
         seq=seq,
         **{"index": 0, **own},
@@ -88,4 +94,15 @@ def known(*, kind: str = "domain", value: str = "lure.example", **contributions:
     return Known(kind=kind, value=value, type="indicator", contributions=contributions, sent=Sent(numbering="test"))
 
 
-__all__ = ["DAY_MS", "HANDLING_ID", "NOW_MS", "SOURCE", "agreement", "contribution", "known", "names", "world"]
+__all__ = [
+    "DATA",
+    "DAY_MS",
+    "HANDLING_ID",
+    "NOW_MS",
+    "SOURCE",
+    "agreement",
+    "contribution",
+    "known",
+    "names",
+    "world",
+]

@@ -1,0 +1,68 @@
+"""What the topic `tocsin.references` carries: how items that speak of each other learn who may see the other.
+
+Items lie in the partition of their own fingerprint, so a relationship can't look at its ends. It *asks* each; an
+end answers with its *standing*, at once and whenever that changes. Items that something joins tell their standing
+to the campaign of what joins them. A letter is forwarded to the topic of reports, under the key of its addressee.
+"""
+
+from __future__ import annotations
+
+import orjson
+from pydantic import BaseModel, ConfigDict
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid")
+_LETTER = b'{"to":'
+
+
+class Seen(BaseModel):
+    """A copy of an item and those who hold it (hex bit set `to`). `created_ms` is since 1970."""
+
+    model_config = _FROZEN
+
+    to: str
+    id: str
+    created_ms: int
+    markings: tuple[str, ...] = ()
+    category: str = ""
+
+
+class Standing(BaseModel):
+    """Who holds which copy of an item in its version (`epoch`, `counter`).
+
+    `gone` are those that held it and must not be told that they may have it no more.
+    """
+
+    model_config = _FROZEN
+
+    epoch: int = 0
+    counter: int = 0
+    copies: tuple[Seen, ...] = ()
+    gone: str = "0"
+
+
+class Letter(BaseModel):
+    """To the item `to` (fingerprint in hex), from or about the item `of`.
+
+    Without a standing `of` asks for that of `to`, to be sent under the key `route` (hex). With `join`, (kind,
+    value) of what joins items, `to` is the campaign of that, and is told of a member.
+    """
+
+    model_config = _FROZEN
+
+    to: str
+    of: str
+    route: str = ""
+    standing: Standing | None = None
+    join: tuple[str, str] | None = None
+
+    def to_bytes(self) -> bytes:
+        return orjson.dumps(self, default=vars)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> Letter:
+        return cls.model_validate_json(raw)
+
+
+def is_letter(raw: bytes) -> bool:
+    """Whether a record of the topic of reports is a letter and no report."""
+    return raw.startswith(_LETTER)

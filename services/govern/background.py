@@ -1,0 +1,77 @@
+"""What staff are shown beside a decision: who said it, what enrichment found, and what the score is made of.
+
+Of all contributions, and so for no partner. It holds ids, dates, counts and names of lists, and no text of sources.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from schemas.agreement import Contributes
+from schemas.known import Known
+from schemas.timestamps import format_time
+from services.enrich.families import named
+from services.enrich.view import Heard, texts_of, view
+from services.govern.compile import Compiled
+from services.govern.obligations import Local
+
+UNJUDGED = "F"
+
+
+def reliability_of(source: str, compiled: Compiled) -> str:
+    """Admiralty A to F; F, which can't be judged, where there is no agreement."""
+    terms: Contributes | None = compiled.sources.get(source)
+    return terms.reliability if terms else UNJUDGED
+
+
+def background(known: Known, compiled: Compiled, local: Local) -> dict[str, Any]:
+    """JSON: `contributions`, `feedback`, `enrichment` with its `data_version`, and the `score` with its parts."""
+    heard = [
+        Heard(source, reliability_of(source, compiled), confidence_of(word.object, source, compiled), word)
+        for source, word in sorted(known.contributions.items())
+    ]
+    context = local.context
+    found: dict[str, Any] = {
+        "contributions": [
+            {
+                "source": one.source,
+                "reliability": one.reliability,
+                "count": one.word.count,
+                "first_seen": format_time(one.word.first_seen_ms),
+                "last_seen": format_time(one.word.last_seen_ms),
+                "confidence": one.confidence,
+                "labels": list(one.word.labels),
+                "revoked": one.word.revoked,
+                "gone": one.word.gone,
+            }
+            for one in heard
+        ],
+        "feedback": [
+            {"source": one.source, "kind": one.kind, "value": one.value, "at": format_time(one.at_ms)}
+            for _, one in sorted(known.feedback.items())
+        ],
+    }
+    if known.type != "indicator":
+        return found
+    in_force = [one for one in heard if not (one.word.revoked or one.word.gone)]
+    families = named(local.data, dict.fromkeys(text for one in heard for text in texts_of(one.word)))
+    found["enrichment"] = {
+        "data_version": local.data.version,
+        **context._asdict(),
+        "lookalikes": [like._asdict() for like in context.lookalikes],
+        "warnings": [warning._asdict() for warning in context.warnings],
+        **families._asdict(),
+    }
+    if in_force:
+        feedback = [(one, reliability_of(one.source, compiled)) for _, one in sorted(known.feedback.items())]
+        seen = view(known.kind, "", in_force, feedback, context, local.data, local.now_ms)
+        found["score"] = {"value": seen.score.value, "parts": dict(seen.score.parts)}
+        found["active_until"] = None if seen.active_until_ms is None else format_time(seen.active_until_ms)
+    return found
+
+
+def confidence_of(body: dict[str, Any], source: str, compiled: Compiled) -> int | None:
+    """What the object states, else its source's default."""
+    stated = body.get("confidence")
+    terms = compiled.sources.get(source)
+    return stated if isinstance(stated, int) else terms.defaults.confidence if terms else None

@@ -1,0 +1,131 @@
+"""Campaigns: items that something joins, as a STIX grouping with a stable id while it grows.
+
+A recipient's grouping is made of those members that it holds, and of nothing else: it gets none before it holds
+`MIN_MEMBERS`, and none where it holds more than `MAX_MEMBERS`, since what joins so much joins nothing. A recipient
+from whom a member was taken in silence hears of the campaign no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.bits import NOBODY, Bits, from_hex, union
+from schemas.handling import HANDLING_ID
+from schemas.known import Known, Sent
+from schemas.markings import Pap, Tlp, marking_id, pinned
+from schemas.reference import Seen, Standing
+from services.enrich.joins import Join
+from services.govern.compile import Compiled
+from services.govern.ledger import Lost
+from services.govern.obligations import Draft
+
+KIND = "campaign"
+TYPE = "grouping"
+MIN_MEMBERS, MAX_MEMBERS = 2, 200
+MAX_KNOWN_MEMBERS = 1_000
+"""More are not kept: members that a recipient can't see may crowd out others, at worst it hears of no campaign."""
+
+_NAMES = {
+    "domain": "Indicators under the registrable domain {}",
+    "asn-kit": "Indicators with the same kit on the same network: {}",
+    "report": "Indicators of one report",
+    "certificate": "Indicators with the certificate {}",
+}
+
+
+def new(join: Join, numbering: str) -> Known:
+    """A campaign without members."""
+    return Known(kind=KIND, value=":".join(join), type=TYPE, contributions={}, sent=Sent(numbering=numbering))
+
+
+def told(known: Known, member: str, standing: Standing) -> Known | None:
+    """What is known once a member told its standing; None where that changes nothing, or is too much."""
+    before = known.ends.get(member)
+    if before is None and (not standing.copies or len(known.ends) >= MAX_KNOWN_MEMBERS):
+        return None
+    if before is not None and (standing.epoch, standing.counter) < (before.epoch, before.counter):
+        return None
+    if standing.copies or standing.gone != "0":
+        ends = {**known.ends, member: standing}
+    else:
+        ends = {key: other for key, other in known.ends.items() if key != member}
+    return None if ends == known.ends else known.model_copy(update={"ends": ends})
+
+
+def only_grows(before: Known, after: Known) -> bool:
+    """Whether nobody loses a member or a copy of one: then it can wait for the next window."""
+    return (
+        all(
+            any(from_hex(copy.to) & ~from_hex(now.to) == 0 and copy.id == now.id for now in after.ends[key].copies)
+            for key, standing in before.ends.items()
+            if key in after.ends
+            for copy in standing.copies
+        )
+        and before.ends.keys() <= after.ends.keys()
+    )
+
+
+def drafts(known: Known, compiled: Compiled, now_ms: int) -> list[tuple[Bits, Draft]]:
+    """The grouping of each part of the recipients, by the members that it holds."""
+    types = union(compiled.types.get(name, NOBODY) for name in ("*", TYPE))
+    wanted = compiled.in_force(now_ms) & types & ~_robbed(known)
+    parts: list[tuple[int, tuple[Seen, ...]]] = [(wanted, ())]
+    for _, standing in sorted(known.ends.items()):
+        for copy in standing.copies:
+            to = from_hex(copy.to)
+            parts = [
+                piece
+                for members, seen in parts
+                for piece in ((members & to, (*seen, copy)), (members & ~to, seen))
+                if piece[0]
+            ]
+    return [
+        (Bits(members), _grouping(known, seen))
+        for members, seen in parts
+        if MIN_MEMBERS <= len(seen) <= MAX_MEMBERS
+    ]
+
+
+def lost(known: Known, compiled: Compiled) -> Lost:
+    """Who loses the grouping is told, but for those that may not learn why."""
+    return Lost(withdrawn=Bits(compiled.everyone & ~_robbed(known)), ended=NOBODY)
+
+
+def _robbed(known: Known) -> Bits:
+    return union(from_hex(standing.gone) for standing in known.ends.values())
+
+
+def _grouping(known: Known, members: Sequence[Seen]) -> Draft:
+    kind, _, value = known.value.partition(":")
+    ids = sorted(copy.id for copy in members)
+    markings = [marking for copy in members for marking in copy.markings]
+    levels = [pinned(marking) for marking in dict.fromkeys(markings)]
+    tlp = max((level for level in levels if isinstance(level, Tlp)), default=Tlp.RED)
+    paps = [level for level in levels if isinstance(level, Pap)]
+    strictest: list[Tlp | Pap] = [tlp, *([max(paps)] if paps else [])]
+    statements = sorted({m for m in markings if pinned(m) is None})
+    categories = {copy.category for copy in members}
+    category = categories.pop() if len(categories) == 1 else ""
+    body: dict[str, Any] = {
+        "type": TYPE,
+        "spec_version": "2.1",
+        "name": _NAMES.get(kind, "Indicators that are joined by {}").format(value),
+        "context": "suspicious-activity",
+        "object_refs": ids,
+        "object_marking_refs": [*(marking_id(level) for level in strictest), *statements],
+    }
+    if category:
+        body["extensions"] = {HANDLING_ID: {"extension_type": "property-extension", "category": category}}
+    created = sorted(copy.created_ms for copy in members)
+    return Draft(
+        body=body,
+        created_ms=created[MIN_MEMBERS - 1],
+        modified_ms=created[-1],
+        category=category,
+        confidence=None,
+        first_seen_ms=created[0],
+        last_seen_ms=created[-1],
+        tlp=tlp,
+        value="",
+    )

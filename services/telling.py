@@ -1,0 +1,116 @@
+"""How a person is told of an item's journey and of a hub's state: the hub's JSON answers as text. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from schemas.enrichment import ENRICHMENT_ID
+from schemas.errors import clip
+from schemas.markings import PINNED
+
+MAX_SHOWN = 8
+
+
+def journey(answer: Mapping[str, Any], rules: Mapping[str, str]) -> str:
+    """The answer of `GET /api/v1/explain` for a person; `rules` says what each rule forbids."""
+    return "\n\n".join(_item(item, rules) for item in answer["items"])
+
+
+def _item(item: Mapping[str, Any], rules: Mapping[str, str]) -> str:
+    lines = [f"{item['kind']} {item['value']}  ({item['id']})", *_known(item)]
+    used: set[str] = set()
+    for row in item["partners"]:
+        copies = row["feed"]
+        live = [copy["object"] for copy in copies if copy["live"]]
+        if live:
+            lines.append(f"  + {row['partner']:<16} got {_form(live[0])}")
+        elif copies:
+            lines.append(f"  x {row['partner']:<16} was told that it is withdrawn")
+        else:
+            lines.append(f"  - {row['partner']:<16} {row['outcome']}: {', '.join(row['rules'])}")
+            used |= set(row["rules"])
+    lines += [f"      {rule}: {rules.get(rule, '')}" for rule in sorted(used)]
+    return "\n".join(lines)
+
+
+def _form(body: Mapping[str, Any]) -> str:
+    """What a copy looks like, in a few words."""
+    marks = [PINNED[ref] for ref in body.get("object_marking_refs", ()) if ref in PINNED]
+    shown = [f"{type(mark).__name__.upper()}:{mark.label.upper()}" for mark in marks]
+    name = f"“{body['name']}”" if "name" in body else "no name"
+    score = body.get("extensions", {}).get(ENRICHMENT_ID, {}).get("score")
+    scored = [] if score is None else [f"score {score}"]
+    return ", ".join([f"STIX {body['type']}", *shown, name, f"created {body['created'][:10]}", *scored])
+
+
+def _known(item: Mapping[str, Any]) -> Iterator[str]:
+    """What staff are shown of all that is known: who said it, what enrichment found, and the score."""
+    words = item.get("contributions", ())
+    for word in words[:MAX_SHOWN]:
+        yield f"  said by   {_word(word)}"
+    if len(words) > MAX_SHOWN:
+        yield f"            and {len(words) - MAX_SHOWN} more"
+    for one in item.get("feedback", ())[:MAX_SHOWN]:
+        yield f"  {one['kind']:<9} {one['source']}: {one['value']}, {one['at'][:10]}"
+    if found := item.get("enrichment"):
+        facts = list(_facts(found))
+        yield f"  found     {' · '.join(facts) or 'nothing'}  (data {found['data_version'][:12]})"
+    if score := item.get("score"):
+        parts = ", ".join(f"{name} {points:+d}" for name, points in score["parts"].items())
+        until = item.get("active_until")
+        yield f"  score     {score['value']} of 100: {parts}" + (f"; active until {until[:10]}" if until else "")
+
+
+def _word(word: Mapping[str, Any]) -> str:
+    days = " to ".join(dict.fromkeys((word["first_seen"][:10], word["last_seen"][:10])))
+    parts = [
+        f"{word['source']} ({word['reliability']})",
+        "once" if word["count"] == 1 else f"{word['count']} times",
+        days,
+        *([] if word["confidence"] is None else [f"confidence {word['confidence']}"]),
+        *(["labels " + ", ".join(clip(label) for label in word["labels"][:MAX_SHOWN])] if word["labels"] else []),
+        *(state for state in ("revoked", "gone") if word[state]),
+    ]
+    return ", ".join(parts)
+
+
+def _facts(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["registrable_domain"]:
+        yield f"registrable domain {found['registrable_domain']}"
+    for like in found["lookalikes"][:MAX_SHOWN]:
+        yield f"looks like {like['of']} ({like['how']}, distance {like['distance']})"
+    if found["asn"] is not None:
+        yield f"AS{found['asn']} {found['as_name']}".rstrip()
+    if found["country"]:
+        yield f"country {found['country']}"
+    if found["warnings"]:
+        lists = ", ".join(clip(warning["list"]) for warning in found["warnings"][:MAX_SHOWN])
+        yield f"on warning lists: {lists}"
+    for flag, words in (("do_not_block", "do not block"), ("protected", "protected: never shared")):
+        if found[flag]:
+            yield words
+    for name in ("families", "vendors", "techniques"):
+        if found[name]:
+            yield f"{name} {', '.join(found[name][:MAX_SHOWN])}"
+    if found["states"]:
+        yield f"context {', '.join(found['states'])} (of the vendor or group; nobody is suspected by this)"
+
+
+def overview(answer: Mapping[str, Any]) -> str:
+    """The answer of `GET /api/v1/status` for a person: whether all is well, and what to do if not."""
+    counts = answer["counts"]
+    waiting, kept = answer["outbox"], answer["rejected"]
+    lines = [
+        f"waiting for the broker  {waiting:,} submissions" + ("  <- is the broker up?" if waiting > 100 else ""),
+        f"rejected                {kept:,}" + ("  <- `tocsin rejected list`" if kept else ""),
+        f"decided                 {counts.get('versions', 0):,} item versions",
+        f"errors in rules         {counts.get('errors', 0):,}"
+        + ("  <- `tocsin explain ITEM --json` names them" if counts.get("errors") else ""),
+        f"policy                  {answer['policy'][:16]}",
+        "partners",
+    ]
+    for row in answer["partners"]:
+        state = "suspended" if row["suspended"] else "receives" if row["receives"] else "receives nothing"
+        lines.append(f"  {row['id']:<20} {state}")
+    return "\n".join(lines)

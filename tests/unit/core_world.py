@@ -1,0 +1,138 @@
+"""A whole core without streams: all partitions, the post between them, and what each recipient holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.bits import from_hex, members
+from schemas.cleared import Cleared
+from schemas.decision import Decision
+from schemas.known import Known
+from schemas.report import Report
+from schemas.topics import CLEARED, DECISIONS, PARTITIONS, REFERENCES
+from services import pipeline
+from services.govern.compile import Compiled
+from services.govern.settle import Rules
+from services.stream.types import Chunk, Record, Stage
+from tests.unit.govern.world import DATA, NOW_MS
+
+SECRET = b"s" * 32
+WINDOW_MS = 60_000
+
+
+def key(name: str) -> bytes:
+    """A made-up fingerprint; names that begin alike may lie in different partitions."""
+    return name.encode().ljust(16, b"-")[:16]
+
+
+def report(
+    name: str, source: str, seq: int, /, *, of: str = "", at_ms: int = NOW_MS - 1000, **fields: Any
+) -> Report:
+    """A source's word on the item `name`; a sighting or opinion travels under `of`."""
+    type_ = fields.pop("type", "indicator")
+    references = tuple((prop, key(end).hex()) for prop, end in fields.pop("references", ()))
+    top = {n: fields.pop(n) for n in ("markings", "handling", "revoked", "gone", "labels", "joins") if n in fields}
+    value = fields.pop("value", f"{name}.example")
+    return Report(
+        seq=seq,
+        index=0,
+        submission="s",
+        pointer="",
+        source=source,
+        received_ms=at_ms,
+        kind="domain" if type_ == "indicator" else f"stix:{type_}",
+        value=value,
+        type=type_,
+        object={"type": type_, "id": f"{type_}--{source}-{name}", **fields},
+        created_ms=at_ms,
+        modified_ms=at_ms,
+        first_seen_ms=at_ms,
+        last_seen_ms=at_ms,
+        identity=key(name).hex() if of else "",
+        references=references,
+        **top,
+    )
+
+
+class Core:
+    """Works off reports and everything that follows from them."""
+
+    def __init__(self, compiled: Compiled, *, window_ms: int = WINDOW_MS) -> None:
+        self.compiled = compiled
+        self.now_ms = NOW_MS
+        self.stage: Stage = pipeline.core(Rules(compiled, DATA), SECRET, window_ms)
+        self.state: list[dict[bytes, bytes]] = [{} for _ in range(PARTITIONS)]
+        self.cleared: dict[str, Cleared] = {}
+        self.decisions: dict[str, Decision] = {}
+        self.letters = 0
+        self.versions = 0
+
+    def hear(self, *words: tuple[str, Report]) -> None:
+        """Each report under the name of its record's key, and then letters until there are none."""
+        self._work([(key(name), word.model_dump_json().encode()) for name, word in words])
+
+    def _work(self, records: Sequence[tuple[bytes, bytes]]) -> None:
+        waiting = list(records)
+        while waiting:
+            by_partition: dict[int, list[tuple[bytes, bytes]]] = {}
+            for record_key, value in waiting:
+                by_partition.setdefault(sum(record_key) % PARTITIONS, []).append((record_key, value))
+            waiting = []
+            for partition, some in sorted(by_partition.items()):
+                records_ = [Record(k, v, n, self.now_ms) for n, (k, v) in enumerate(some)]
+                waiting += self._step(Chunk(partition, records_, (), self.now_ms, 1))
+
+    def pass_time(self, ms: int) -> None:
+        """Lets the clock run, and works off what becomes due, in its order."""
+        end = self.now_ms + ms
+        while True:
+            due = [
+                (at, partition, k)
+                for partition, state in enumerate(self.state)
+                for k, value in state.items()
+                if (at := self.stage.due_ms(value)) is not None and at <= end
+            ]
+            if not due:
+                break
+            at, partition, k = min(due)
+            self.now_ms = max(self.now_ms, at)
+            self._work(self._step(Chunk(partition, (), (k,), self.now_ms, 1)))
+        self.now_ms = end
+
+    def _step(self, chunk: Chunk) -> list[tuple[bytes, bytes]]:
+        state = self.state[chunk.partition]
+        effects = self.stage.step(chunk, state)
+        for k, value in effects.changes.items():
+            assert value
+            state[k] = value
+        letters = []
+        for output in effects.outputs:
+            if output.topic == CLEARED.name:
+                cleared = Cleared.from_bytes(output.value)
+                self.cleared[cleared.fingerprint] = cleared
+                self.versions += 1
+            elif output.topic == DECISIONS.name:
+                decision = Decision.from_bytes(output.value)
+                self.decisions[decision.fingerprint] = decision
+            else:
+                assert output.topic == REFERENCES.name
+                letters.append((output.key, output.value))
+        self.letters += len(letters)
+        return letters
+
+    def holds(self, partner: str, *, withdrawn: bool = False) -> dict[str, dict[str, Any]]:
+        """The live (or withdrawn) bodies of a partner by their ids."""
+        [bit] = members(self.compiled.number[partner])
+        return {
+            copy.body["id"]: copy.body
+            for cleared in self.cleared.values()
+            for copy in cleared.copies
+            if copy.live is not withdrawn and from_hex(copy.to) >> bit & 1
+        }
+
+    def of_type(self, partner: str, stix_type: str) -> list[dict[str, Any]]:
+        return sorted((b for b in self.holds(partner).values() if b["type"] == stix_type), key=lambda b: b["id"])
+
+    def known(self, name: str) -> Known:
+        return next(Known.from_bytes(state[key(name)]) for state in self.state if key(name) in state)
