@@ -194,13 +194,18 @@ async def _wait_for(hub: HubClient, submissions: Sequence[str]) -> None:
 @click.option(
     "--format", "format_", type=click.Choice(["stix", "csv", "spreadsheet"]), default="stix", show_default=True
 )
+@click.option("--active", is_flag=True, help="Leave out what is no longer active.")
+@click.option("--min-score", type=click.IntRange(0, 100), help="Leave out indicators with a lower score.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write to.")
-def feed(partner: str, format_: str, output: Path | None) -> None:
+def feed(partner: str, format_: str, active: bool, min_score: int | None, output: Path | None) -> None:
     """Download what a partner may see; `spreadsheet` is CSV that is safe to open in a spreadsheet program.
 
     Example: tocsin feed horizon --format csv -o horizon.csv
     """
-    content = _ask(lambda hub: hub.download("/api/v1/feed", {"format": format_, "partner": partner}))
+    params = {"format": format_, "partner": partner}
+    params |= {"active": "true"} if active else {}
+    params |= {"min_score": str(min_score)} if min_score else {}
+    content = _ask(lambda hub: hub.download("/api/v1/feed", params))
     if output:
         output.write_bytes(content)
         click.echo(f"{output}: {len(content):,} bytes", err=True)

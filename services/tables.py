@@ -117,6 +117,8 @@ feed = Table(  # one row per copy and audience; a recipient finds an item in at 
     Column("first_seen", Text, nullable=False),
     Column("last_seen", Text, nullable=False),
     Column("tlp", Text, nullable=False),
+    Column("score", Integer),
+    Column("active_until", Text, nullable=False, server_default=""),  # with ms, so that texts sort as times
     Column("registrable_domain", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),  # JSON as it goes out
     Index("feed_by_audience", "audience", "added"),

@@ -44,7 +44,7 @@ class Feedback(NamedTuple):
     """One sighting or opinion that the recipient may see.
 
     `value` of a sighting is its count, of an opinion 1 (strongly disagree) to 5 (strongly agree): STIX 2.1 section
-    10.22, opinion-enum, in its order.
+    10.18, opinion-enum, in its order.
     """
 
     source: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import orjson
@@ -10,6 +11,9 @@ from schemas.bits import Bits, from_hex
 from schemas.cleared import Cleared, Copy
 from schemas.fingerprint import FINGERPRINT_BYTES
 from services.share.plan import Wanted
+
+# of one width and to the millisecond: the feed compares such times as texts
+_sorts_as_text = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z").fullmatch
 
 
 class EntryCopy(NamedTuple):
@@ -59,6 +63,9 @@ def _copy(copy: Copy, value: str) -> EntryCopy:
         raise ValueError("a body needs an `id`, and its `modified` must be a text")
     if (to := from_hex(copy.to)) < 0:
         raise ValueError("a set of recipients can't be negative")
-    details = (copy.category, copy.confidence, copy.first_seen, copy.last_seen, copy.tlp)
+    if copy.active_until and not _sorts_as_text(copy.active_until):
+        raise ValueError("`active_until` must be a time in UTC with milliseconds")
+    seen = (copy.category, copy.confidence, copy.first_seen, copy.last_seen, copy.tlp)
+    details = (*seen, copy.score, copy.active_until)
     wanted = Wanted(copy.digest, details, Bits(to))
     return EntryCopy(wanted, copy.live, stix_id, modified, orjson.dumps(body), copy.value or value)

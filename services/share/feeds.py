@@ -26,7 +26,10 @@ WINDOW_US = 100_000
 SPACING_US = 4
 KEYS_PER_QUERY = 1_000  # SQLite takes at most 32,766 parameters
 
-DETAILS = (feed.c.category, feed.c.confidence, feed.c.first_seen, feed.c.last_seen, feed.c.tlp)
+DETAILS = (
+    *(feed.c.category, feed.c.confidence, feed.c.first_seen, feed.c.last_seen, feed.c.tlp),
+    *(feed.c.score, feed.c.active_until),
+)
 
 
 # --- writing ------------------------------------------------------------------------------------------------
@@ -277,18 +280,29 @@ def _audiences(view: View) -> sa.Select[Any]:
 
 def _fits(view: View, match: Match) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = []
+    withdrawn = feed.c.live == sa.false()
     if not view.live:
-        conditions.append(feed.c.live == sa.false())
+        conditions.append(withdrawn)
     if match.types is not None:
         conditions.append(feed.c.type.in_(match.types))
     if match.versions is not None:
         conditions.append(feed.c.modified.in_(match.versions))
+    if match.active_at:
+        conditions.append(withdrawn | (feed.c.active_until == "") | (feed.c.active_until > match.active_at))
+    if match.min_score:
+        # a type that has no score is there for what it says of indicators
+        of_no_score = feed.c.score.is_(None) & (feed.c.type != "indicator")
+        conditions.append(withdrawn | (feed.c.score >= match.min_score) | of_no_score)
     return conditions
 
 
-def digest(connection: Connection, view: View, details: bool, update: Callable[[bytes], object]) -> None:
-    """Feeds `update` all that decides what the recipient's feed says now, and nothing that it may not see."""
+def digest(
+    connection: Connection, view: View, match: Match, details: bool, update: Callable[[bytes], object]
+) -> None:
+    """Feeds `update` all that decides what the recipient reads with `match`, and nothing that it may not see."""
     columns = [feed.c.added, *(DETAILS if details else ())]
-    query = sa.select(*columns).where(feed.c.audience.in_(_audiences(view)), *_fits(view, Match()))
+    query = sa.select(*columns).where(
+        feed.c.audience.in_(_audiences(view)), feed.c.added > match.after, *_fits(view, match)
+    )
     for row in connection.execute(query.order_by(feed.c.added)):
         update(repr(tuple(row)).encode())

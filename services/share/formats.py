@@ -20,7 +20,7 @@ from services.share.rows import FeedRow
 
 CSV_COLUMNS = (
     *("id", "kind", "value", "pattern", "category", "confidence", "first_seen", "last_seen", "tlp"),
-    "registrable_domain",
+    *("registrable_domain", "score", "active_until"),
 )
 """New columns come last: programs count them."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # programs take the wide forms for formulas too
@@ -54,7 +54,7 @@ def _stix_rows(rows: Sequence[FeedRow], more: bool) -> bytes:
 
 
 def _stix_end(any_rows: bool) -> bytes:
-    return b"\n]}\n" if any_rows else b"}\n"  # a list in STIX is never empty (section 2.9)
+    return b"\n]}\n" if any_rows else b"}\n"  # a list in STIX is never empty (section 2.12)
 
 
 # --- CSV: indicators that are in force --------------------------------------------------------------------------
@@ -86,6 +86,8 @@ def _cells(row: FeedRow) -> list[str]:
         row.last_seen,
         row.tlp,
         row.registrable_domain,
+        "" if row.score is None else str(row.score),
+        row.active_until,
     ]
 
 

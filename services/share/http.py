@@ -19,6 +19,7 @@ from aiohttp import hdrs, web
 from sqlalchemy import Connection
 
 from schemas.errors import BodyRefused, TocsinError, Unavailable, clip
+from schemas.timestamps import format_time
 from services.hub import Hub
 from services.problems import RequestRefused, unknown_partner
 from services.share import cursor, feeds, taxii
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 API_ROOT = "/taxii2/api/"
 ROWS_AT_ONCE = 1_000
+MAX_SCORE = 100
 READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 NOT_FOUND = "there is nothing here that you may see"
 
@@ -235,11 +237,16 @@ def _answer(status: int, body: bytes, headers: Mapping[str, str] | None = None) 
 
 def _attach_files(app: web.Application, hub: Hub, authenticator: Authenticator) -> None:
     async def feed(request: web.Request) -> web.StreamResponse:
-        """`?format=` one of FORMATS; staff add `&partner=ID` and get what that partner would."""
+        """`?format=` one of FORMATS, `&active=true`, `&min_score=` 1 to 100; staff add `&partner=ID`.
+
+        `active` leaves out what is not active at the time of the request, `min_score` indicators that are less
+        believed. Withdrawals are in what can show them all the same. Staff get what that partner would.
+        """
         principal = await authenticator.authenticate(request)
         who = _whose(hub, request, principal)
         name, chosen = _format(request)
-        state = await hub.store.read(lambda connection: _state(connection, hub, who, chosen))
+        match = _match(request, hub.clock())
+        state = await hub.store.read(lambda connection: _state(connection, hub, who, match, chosen))
         tag = hmac.digest(hub.secret, f"feed\0{name}\0{who.partner}\0".encode() + state, "sha256")
         response = web.StreamResponse(
             headers={hdrs.CACHE_CONTROL: "private, no-cache", hdrs.VARY: hdrs.AUTHORIZATION}
@@ -252,17 +259,19 @@ def _attach_files(app: web.Application, hub: Hub, authenticator: Authenticator) 
         response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="tocsin.{chosen.suffix}"'
         await response.prepare(request)
         if request.method == hdrs.METH_GET:
-            await _stream(response, hub, who, chosen, str(UUID(bytes=tag[16:], version=4)))
+            await _stream(response, hub, who, match, chosen, str(UUID(bytes=tag[16:], version=4)))
         return response
 
     app.router.add_get("/api/v1/feed", feed)
 
 
-async def _stream(response: web.StreamResponse, hub: Hub, who: Recipient, chosen: Format, feed_id: str) -> None:
+async def _stream(
+    response: web.StreamResponse, hub: Hub, who: Recipient, match: Match, chosen: Format, feed_id: str
+) -> None:
     """Page by page, so that a slow reader holds neither memory nor a transaction. What changes meanwhile comes
     again at the end, in its new version."""
     await response.write(chosen.begin(feed_id))
-    match, page = Match(), Page([], True)
+    page = Page([], True)
     while page.more:
         page = await hub.store.read(
             lambda connection, match=match: feeds.page(  # type: ignore[misc]
@@ -271,15 +280,15 @@ async def _stream(response: web.StreamResponse, hub: Hub, who: Recipient, chosen
         )
         await response.write(chosen.rows(page.rows, match.after >= 0))
         if page.rows:
-            match = Match(after=page.rows[-1].added)
+            match = match._replace(after=page.rows[-1].added)
     await response.write(chosen.end(match.after >= 0))
     await response.write_eof()
 
 
-def _state(connection: Connection, hub: Hub, who: Recipient, chosen: Format) -> bytes:
+def _state(connection: Connection, hub: Hub, who: Recipient, match: Match, chosen: Format) -> bytes:
     """A digest of all that the file will say: it changes if and only if what this recipient may see does."""
     total = blake2b(digest_size=16)
-    feeds.digest(connection, _view(connection, hub, who), chosen.details, total.update)
+    feeds.digest(connection, _view(connection, hub, who), match, chosen.details, total.update)
     return total.digest()
 
 
@@ -309,6 +318,22 @@ def _format(request: web.Request) -> tuple[str, Format]:
             hint=f"choose one of {', '.join(FORMATS)}",
         )
     return name, FORMATS[name]
+
+
+def _match(request: web.Request, now_ms: int) -> Match:
+    """What the request wants of the feed. The time is looked at once, so that all pages are of one moment."""
+    active, least = _single(request, "active"), _single(request, "min_score")
+    if active not in ("true", "false", None):
+        raise _invalid("active", "is true or false")
+    if least is None:
+        least = "0"
+    elif not (least.isascii() and least.isdigit() and len(least) <= 3 and int(least) <= MAX_SCORE):
+        raise _invalid("min_score", f"is a whole number from 0 to {MAX_SCORE}")
+    return Match(active_at=format_time(now_ms) if active == "true" else "", min_score=int(least))
+
+
+def _invalid(name: str, what: str) -> RequestRefused:
+    return RequestRefused(400, "parameter-invalid", f"{name} {what}", where=name, hint="mend it, or leave it out")
 
 
 def _single(request: web.Request, name: str) -> str | None:

@@ -13,12 +13,18 @@ class View(NamedTuple):
 
 
 class Match(NamedTuple):
-    """Which rows to read: those beyond `after` (µs) that fit every list given."""
+    """Which rows to read: those beyond `after` (µs) that fit every list given.
+
+    `active_at` (as `schemas.timestamps.format_time` writes it) leaves out what ended to be active by then, and
+    `min_score` the indicators below it; one that has no score yet counts as 0. Withdrawals fit both always.
+    """
 
     after: int = -1
     ids: tuple[str, ...] | None = None
     types: tuple[str, ...] | None = None
     versions: tuple[str, ...] | None = None
+    active_at: str = ""
+    min_score: int = 0
 
 
 class FeedRow(NamedTuple):
@@ -36,6 +42,8 @@ class FeedRow(NamedTuple):
     first_seen: str
     last_seen: str
     tlp: str
+    score: int | None
+    active_until: str
     registrable_domain: str
     body: bytes
 

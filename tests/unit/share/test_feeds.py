@@ -66,7 +66,14 @@ async def test_each_recipient_reads_what_is_addressed_to_it(hub: Hub) -> None:
 
 
 async def test_a_row_says_all_that_the_record_does(hub: Hub) -> None:
-    shown = {"category": "phishing", "confidence": 40, "first_seen": "2026-10-01T00:00:00.000Z", "tlp": "green"}
+    shown = {
+        "category": "phishing",
+        "confidence": 40,
+        "first_seen": "2026-10-01T00:00:00.000Z",
+        "tlp": "green",
+        "score": 64,
+        "active_until": "2026-12-01T00:00:00.000Z",
+    }
     await Feeder(hub).put(domain("a.example", [0], **shown))
     [row] = (await read(hub, 0)).rows
     record = domain("a.example", [0], **shown)
@@ -239,6 +246,8 @@ POISON = [
     domain("a.example", [0]).to_bytes().replace(b'"to":"1"', b'"to":"-1"'),
     domain("a.example", [0]).to_bytes().replace(b'"to":"1"', b'"to":"x"'),
     domain("a.example", [0]).model_copy(update={"fingerprint": "abcd"}).to_bytes(),
+    domain("a.example", [0], active_until="soon").to_bytes(),
+    domain("a.example", [0], active_until="2026-12-01T00:00:00Z").to_bytes(),
 ]
 
 
@@ -298,9 +307,9 @@ async def test_an_unknown_number_sees_withdrawals_at_most(hub: Hub) -> None:
 
 
 async def test_the_digest_says_what_this_recipient_sees_and_nothing_else(hub: Hub) -> None:
-    async def digest(bit: int, details: bool) -> bytes:
-        parts: list[bytes] = []
-        await hub.store.read(lambda c: feeds.digest(c, View(bit, True), details, parts.append))
+    async def digest(bit: int, details: bool, chosen: Match | None = None) -> bytes:
+        parts, match = list[bytes](), chosen or Match()
+        await hub.store.read(lambda c: feeds.digest(c, View(bit, True), match, details, parts.append))
         return b"".join(parts)
 
     feeder = Feeder(hub)
@@ -312,6 +321,50 @@ async def test_the_digest_says_what_this_recipient_sees_and_nothing_else(hub: Hu
     assert await digest(0, False) == plain and await digest(0, True) != whole
     await feeder.put(domain("d.example", [0]))
     assert await digest(0, False) != plain
+    await feeder.put(domain("e.example", [0], score=40))
+    assert await digest(0, False, Match(min_score=40)) != await digest(0, False, Match(min_score=41))
+
+
+SHOWN = {
+    "ended.example": {"active_until": "2026-11-18T11:06:39.999Z", "score": 90},
+    "now.example": {"active_until": "2026-11-18T11:06:40.000Z", "score": 60},
+    "later.example": {"active_until": "2026-11-18T11:06:40.001Z", "score": 50},
+    "never.example": {"score": 0},
+    "unscored.example": {},
+}
+ACTIVE = ["later.example", "never.example", "unscored.example"]
+CHOICES = [
+    (Match(), [*SHOWN, "m"]),
+    (Match(active_at="2026-11-18T11:06:40.000Z"), [*ACTIVE, "m"]),
+    (Match(active_at="1999-01-01T00:00:00.000Z"), [*SHOWN, "m"]),
+    (Match(min_score=1), ["ended.example", "now.example", "later.example", "m"]),
+    (Match(min_score=60), ["ended.example", "now.example", "m"]),
+    (Match(min_score=100), ["m"]),
+    (Match(min_score=50, active_at="2026-11-18T11:06:40.000Z"), ["later.example", "m"]),
+    (Match(min_score=50, types=("indicator",)), ["ended.example", "now.example", "later.example"]),
+]
+
+
+async def test_what_is_active_and_believed(hub: Hub) -> None:
+    """Whatever is asked for, withdrawals are told: else who held the item would go on blocking it."""
+    malware = cleared("m", 1, copy([0], body("m", type_="malware")), type_="malware")
+    gone = domain("gone.example", [0], active_until="2026-01-01T00:00:00.000Z", score=0)
+    gone = gone.model_copy(update={"copies": tuple(c.model_copy(update={"live": False}) for c in gone.copies)})
+    await Feeder(hub).put(*(domain(name, [0], **shown) for name, shown in SHOWN.items()), malware, gone)
+    for match, expected in CHOICES:
+        withdrawals = ["gone.example"] if match.types is None or "indicator" in match.types else []
+        assert [row.value for row in (await read(hub, 0, match)).rows] == [*expected, *withdrawals], match
+        ids = tuple(row.stix_id for row in (await read(hub, 0, match._replace(after=-1))).rows)
+        assert len((await read(hub, 0, match._replace(ids=ids))).rows) == len(ids)
+
+
+async def test_a_new_score_is_shown_without_sending_the_body_again(hub: Hub) -> None:
+    feeder = Feeder(hub)
+    await feeder.put(domain("a.example", [0], score=70))
+    [before] = (await read(hub, 0)).rows
+    again = domain("a.example", [0], score=60, active_until="2026-12-01T00:00:00.000Z")
+    await feeder.put(again.model_copy(update={"counter": 2}))
+    assert (await read(hub, 0)).rows == [before._replace(score=60, active_until="2026-12-01T00:00:00.000Z")]
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7])

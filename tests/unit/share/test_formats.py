@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from services.accept.csv_table import find_table
 from services.share.formats import FORMATS
 from services.share.rows import FeedRow
 
@@ -30,6 +31,8 @@ def row(value: str = "a.example", **fields: Any) -> FeedRow:
         "first_seen": "2026-10-01T00:00:00.000Z",
         "last_seen": "2026-11-01T00:00:00.000Z",
         "tlp": "green",
+        "score": 64,
+        "active_until": "2026-12-01T00:00:00.000Z",
         "registrable_domain": "a.example",
         "body": orjson.dumps({"id": "indicator--1", "pattern": pattern}),
     }
@@ -61,7 +64,8 @@ def test_stix(pages: list[list[FeedRow]], objects: int | None) -> None:
 def test_csv() -> None:
     text = written("csv", [row()])
     assert text.startswith(
-        b"id,kind,value,pattern,category,confidence,first_seen,last_seen,tlp,registrable_domain\r\n"
+        b"id,kind,value,pattern,category,confidence,first_seen,last_seen,tlp,registrable_domain,"
+        b"score,active_until\r\n"
     )
     assert table(text) == [
         {
@@ -75,6 +79,8 @@ def test_csv() -> None:
             "last_seen": "2026-11-01T00:00:00.000Z",
             "tlp": "green",
             "registrable_domain": "a.example",
+            "score": "64",
+            "active_until": "2026-12-01T00:00:00.000Z",
         }
     ]
 
@@ -102,5 +108,12 @@ def test_no_cell_for_spreadsheets_begins_like_a_formula(value: str) -> None:
     assert not read["value"].startswith(("=", "+", "-", "@", "\t", "\r", "＝"))
 
 
-def test_no_confidence_is_an_empty_cell() -> None:
-    assert table(written("csv", [row(confidence=None)]))[0]["confidence"] == ""
+def test_what_is_not_known_is_an_empty_cell() -> None:
+    [read] = table(written("csv", [row(confidence=None, score=None, active_until="")]))
+    assert (read["confidence"], read["score"], read["active_until"]) == ("", "", "")
+    assert table(written("csv", [row(confidence=0, score=0)]))[0]["score"] == "0"
+
+
+@pytest.mark.parametrize("name", ["csv", "spreadsheet"])
+def test_a_hub_reads_the_table_of_another(name: str) -> None:
+    assert find_table(written(name, [row()]).decode(), None) is not None

@@ -15,9 +15,11 @@ from aiohttp import ClientResponse, encode_basic_auth, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from services.hub import Hub
+from services.openapi import describe
 from services.problems import problem_documents
 from services.share import http as share
 from services.share import taxii
+from services.share.formats import FORMATS
 from services.tables import feed
 from services.tokens import Authenticator
 from tests.fakes import NOW_MS, agreement, bearer, token_for
@@ -376,7 +378,70 @@ async def test_the_etag_changes_if_and_only_if_the_file_does(hub: Hub) -> None:
         assert (await get(client, hub, "/api/v1/feed", "beta", format="csv")).headers["ETag"] != etag
 
 
+async def test_what_is_active_is_known_at_the_time_of_the_request(tmp_path: Path) -> None:
+    """With the passing of time alone the file changes, and with it the ETag, in every format."""
+    times = [NOW_MS]
+    hub = feeds_hub(tmp_path, [recipient("alpha")], clock=lambda: times[0])
+    ends = {"short.example": "2026-11-19T00:00:00.000Z", "long.example": "2027-11-19T00:00:00.000Z"}
+    await Feeder(hub).put(
+        *(domain(name, [0], active_until=end) for name, end in ends.items()),
+        domain("ever.example", [0]),
+        withdrawn("gone.example", [0]),
+    )
+    async with client_of(hub) as client:
+        token = bearer(await token_for(hub, "alpha"))
+        for format_ in FORMATS:
+            tags = set[str]()
+            for days, names in ((0, ["short", "long", "ever"]), (30, ["long", "ever"]), (400, ["ever"])):
+                times[0] = NOW_MS + days * DAY_MS
+                params = {"format": format_, "active": "true"}
+                response = await client.get("/api/v1/feed", params=params, headers=token)
+                text, tag = await response.text(), response.headers["ETag"]
+                assert [name for name in ("short", "long", "ever") if f"{name}.example" in text] == names
+                assert ('"revoked":true' in text) is (format_ == "stix")
+                again = await client.get("/api/v1/feed", params=params, headers=token | {"If-None-Match": tag})
+                assert again.status == 304
+                tags.add(tag)
+                everything = await client.get("/api/v1/feed", params={"format": format_}, headers=token)
+                text = await everything.text()
+                assert all(f"{name}.example" in text for name in ("short", "long", "ever"))
+            assert len(tags) == 3
+        times[0] = NOW_MS
+        assert len((await objects(client, hub, active="true", min_score="100"))["objects"]) == 4
+    hub.store.close()
+
+
+@pytest.mark.parametrize("format_", list(FORMATS))
+async def test_what_is_believed(hub: Hub, format_: str) -> None:
+    feeder = Feeder(hub)
+    # more than a page, so that the choice holds for every page
+    await feeder.put(*(domain(f"h{i:04}.example", [0], score=i % 100) for i in range(2_500)))
+    async with client_of(hub) as client:
+
+        async def ask(least: int) -> tuple[int, str]:
+            response = await get(client, hub, "/api/v1/feed", format=format_, min_score=str(least))
+            return (await response.text()).count("[domain-name:value"), response.headers["ETag"]
+
+        (everything, all_), (half, of_half) = await ask(0), await ask(50)
+        assert (everything, half, (await ask(100))[0]) == (2_500, 1_250, 0)
+        lower = domain("h0099.example", [0], score=10).model_copy(update={"counter": 2})
+        await feeder.put(lower)
+        assert (await ask(50)) != (half, of_half) and (await ask(50))[0] == 1_249
+        assert ((await ask(0))[1] == all_) is (format_ == "stix")
+
+
 FEED_ANSWERS = [
+    *(("alpha", "partner", f"active={v}", 400, "parameter-invalid") for v in ("", "yes", "True", "1", "true%00")),
+    *(
+        ("alpha", "partner", f"min_score={v}", 400, "parameter-invalid")
+        for v in ("", "101", "-1", "1.5", "٣", "1e1")
+    ),
+    ("alpha", "partner", "min_score=00000000000000000001", 400, "parameter-invalid"),
+    ("alpha", "partner", "active=true&active=true", 400, "parameter-twice"),
+    ("alpha", "partner", "min_score=1&min_score=2", 400, "parameter-twice"),
+    ("alpha", "partner", "active=false&min_score=100&format=csv", 200, ""),
+    ("alpha", "partner", "active=true&min_score=0", 200, ""),
+    ("stranger", "partner", "active=yes", 404, "not-found"),
     ("alpha", "partner", "format=pdf", 400, "format-unknown"),
     ("alpha", "partner", "format=csv&format=csv", 400, "parameter-twice"),
     ("alpha", "partner", "partner=alpha", 200, ""),
@@ -405,3 +470,10 @@ async def test_head_of_a_feed(hub: Hub) -> None:
     async with client_of(hub) as client:
         response = await client.head("/api/v1/feed", headers=bearer(await token_for(hub, "alpha")))
         assert response.status == 200 and response.headers["ETag"] and await response.read() == b""
+
+
+async def test_the_interfaces_description_names_what_a_feed_can_be_asked(hub: Hub) -> None:
+    async with client_of(hub) as client:
+        paths = describe(client.app, "1")["paths"]
+    summary = paths["/api/v1/feed"]["get"]["summary"]
+    assert all(f"{name}=" in summary for name in ("format", "partner", "active", "min_score"))
