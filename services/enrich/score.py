@@ -219,7 +219,7 @@ def _renewed_ms(last_ms: int, feedback: Sequence[Feedback]) -> int:
     """From which time on the age counts, sightings included."""
     seen_ms = last_ms
     for one in feedback:
-        if one.kind == "sighting" and one.value > 0 and one.at_ms > last_ms:
+        if one.kind == "sighting" and one.value > 0:
             weight = WEIGHTS.get(one.reliability, UNJUDGED).word
             seen_ms = max(seen_ms, last_ms + (one.at_ms - last_ms) * weight // 100)
     return seen_ms

@@ -149,6 +149,12 @@ FEEDBACK: list[tuple[str, list[Word], list[Feedback], dict[str, int]]] = [
     ("before that", [OLD], [sighting(1, days=300)], {"value": 30, "base": 100, "age": -70}),
     ("a reporter sees it again", [OLD, word("a", "A", 100)], [], {"value": 100, "base": 100}),
     ("not seen", [word()], [sighting(0)], {"value": 34, "base": 70, "disputed": -36}),
+    (
+        "not seen today is no sighting",
+        [OLD],
+        [sighting(0, "f", "F")],
+        {"value": 24, "base": 100, "age": -70, "disputed": -6},
+    ),
     ("strongly disagrees", [word()], [opinion(1)], {"value": 10, "base": 70, "disputed": -60}),
     ("disagrees", [word()], [opinion(2)], {"value": 34, "base": 70, "disputed": -36}),
     ("C disagrees", [word()], [opinion(1, "c", "C")], {"value": 40, "base": 70, "disputed": -30}),
@@ -270,6 +276,28 @@ def test_age_never_raises(item: Item, later_ms: int) -> None:
 def test_a_warning_never_raises(item: Item, more: str) -> None:
     words, feedback, kind, warnings = item
     assert value_of((words, feedback, kind, warnings | {more})) <= value_of(item)
+
+
+STEPS: list[tuple[str, list[Word], list[Feedback], tuple[str, ...], float | None]] = [
+    ("from 100 to 90", [word("a", "A", 100)], [], (), 3.65),
+    ("from 70 to 60", [word()], [], (), 365 / 49),
+    ("what is above 100 goes first", [word("a", "A", 100)], [opinion(5)], (), 365 * 0.2**2),
+    ("a sighting counts from when it was", [OLD], [sighting(1, days=-1)], (), 4.65),
+    ("to what the warning leaves", [word("a", "A", 70)], [], ("benign",), 365 / 49),
+    ("nothing is left", [word()], [opinion(1), opinion(1, "y")], (), None),
+    ("all is gone", [word(days=400)], [], (), None),
+    ("nobody's", [], [opinion(5)], (), None),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "feedback", "warnings", "days"), [case[1:] for case in STEPS], ids=[case[0] for case in STEPS]
+)
+def test_next_step(
+    words: list[Word], feedback: list[Feedback], warnings: tuple[str, ...], days: float | None
+) -> None:
+    found = next_step_ms(words, feedback, "domain", warnings, NOW_MS)
+    assert found == (None if days is None else NOW_MS + math.ceil(round(days * DAY_MS, 3)))
 
 
 @given(items)
