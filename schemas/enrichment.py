@@ -21,7 +21,7 @@ class Fields(TypedDict, total=False):
     """Of what the score is made, in points, each name once."""
     registrable_domain: str
     lookalikes: Iterable[str]
-    """What the name imitates."""
+    """What the name imitates, how, and at what distance: `bank.example (homoglyph, 1)`."""
     country: str
     """ISO 3166-1 alpha-2, of the address's network."""
     asn: int | None

@@ -111,10 +111,13 @@ class Known(BaseModel):
     waiting: dict[str, Contribution] = Field(default_factory=dict)
     """What sources have said since, to be shown from `waiting_ms` on: instead of their contributions above."""
     waiting_ms: int = 0
+    """When what waits is to be shown; 0 where nothing does."""
     feedback: dict[str, Feedback] = Field(default_factory=dict)
     """By the sighting's or opinion's own fingerprint (hex)."""
     ends: dict[str, Standing] = Field(default_factory=dict)
     """Of all that it refers to and asked for, or, in a campaign, of its members; by fingerprint (hex)."""
+    arriving: dict[str, Standing] = Field(default_factory=dict)
+    """Of a campaign: what members are to be known as from `waiting_ms` on."""
     told: str = ""
     """Digest of its standing, as it was last told to those that asked."""
     joined: tuple[tuple[str, str], ...] = ()

@@ -23,7 +23,7 @@ from schemas.known import NEVER_MS, Known, due_of, policy_of
 from schemas.reference import Letter, Standing, is_letter
 from schemas.report import Report
 from schemas.topics import CLEARED, DECISIONS, KNOWN, REFERENCES, REPORTS
-from services.dedupe.merge import merge, next_window_ms, release
+from services.dedupe.merge import merge, next_window_ms, release, unheard
 from services.enrich.joins import Join
 from services.govern import askers, campaign, feedback
 from services.govern.references import asked_for
@@ -114,23 +114,15 @@ class _Desk:
     def _ask(self, key: bytes, asker: askers.Asker) -> None:
         self.changes |= askers.add(self.raw, key, asker)
         self.asked.setdefault(key, []).append(asker)
-        if (known := self.known(key)) is not None:
-            self.touched[key] = known
-            self.undecided[key] = None
+        self.due(key)
 
     def _member(self, key: bytes, join: Join, member: str, standing: Standing) -> None:
-        before = self.known(key) or campaign.new(join, self.rules.compiled.numbering)
-        after = campaign.told(before, member, standing)
-        if after is None:
-            return
-        if len(after.ends) < campaign.MIN_MEMBERS and not before.sent.live:
-            pass  # nobody can hold it yet
-        elif campaign.only_grows(before, after) and before.sent.live:
-            waiting_ms = before.waiting_ms or self._next_window_ms(key)
-            after = after.model_copy(update={"waiting_ms": waiting_ms})
-        else:
-            self.undecided[key] = None
-        self.touched[key] = after
+        known = self.known(key) or campaign.new(join, self.rules.compiled.numbering)
+        told = campaign.told(known, member, standing, self._next_window_ms(key))
+        if told is not None:
+            self.touched[key] = told.known
+            if told.at_once:
+                self.undecided[key] = None
 
     def _answer(self, key: bytes, of: str, standing: Standing) -> None:
         known = self.known(key)
@@ -143,17 +135,19 @@ class _Desk:
 
     def due(self, key: bytes) -> None:
         known = self.known(key)
-        if known is not None:
+        if known is not None and known.kind:
             self.touched[key] = known
             self.undecided[key] = None
 
     def effects(self) -> Effects:
         # what bears on another item's score is decided before that item
-        for key in [key for key in self.undecided if self.touched[key].type in feedback.TYPES]:
+        bearing = [key for key in self.undecided if self.touched[key].type in feedback.TYPES]
+        for key in bearing:
             self._decide(key)
             self._bear(key)
-        for key in [key for key in self.undecided if self.touched[key].type not in feedback.TYPES]:
-            self._decide(key)
+        for key in list(self.undecided):
+            if key not in self.may_see:
+                self._decide(key)
         for key, known in self.touched.items():
             if key not in self.undecided:
                 self.changes[key] = known.to_bytes(*self._as_before(key, known))
@@ -211,14 +205,14 @@ class _Desk:
         """Lets a sighting or opinion bear on the score of its item, which lies in the same partition."""
         known = self.touched[key]
         of = bytes.fromhex(known.route)
-        item = self.known(of)
-        if item is None or item.type != "indicator":
-            return
+        item = self.known(of) or unheard(self.rules.compiled.numbering)
+        if item.type in feedback.TYPES:
+            return  # an opinion on an opinion: neither has a score
         said = feedback.bears(known, self.may_see[key], lambda: self._next_window_ms(of))
         after = feedback.heard(item, key.hex(), said)
         if after is not item:
             self.touched[of] = after
-            self.undecided[of] = None
+            self.due(of)
 
     def _next_window_ms(self, key: bytes) -> int:
         return next_window_ms(key, self.chunk.now_ms, self.window_ms)

@@ -10,6 +10,11 @@ from schemas.report import Report
 MAX_JOINS = 20
 
 
+def unheard(numbering: str) -> Known:
+    """An item of which nobody has reported anything yet but what others think of it: it has no kind."""
+    return Known(kind="", value="", type="", contributions={}, sent=Sent(numbering=numbering))
+
+
 class Heard(NamedTuple):
     """What is known after a report, and whether the item must be decided again at once."""
 
@@ -29,9 +34,13 @@ def merge(
     A replay (a report not newer in the inbox than the contribution it would change) changes nothing, counts
     included. A later report of an older version is counted and widens the dates, and never replaces the newer.
     """
-    if known is None:
+    if known is None or not known.kind:
+        if report.gone:
+            return None
         route = record_key.hex() if report.identity else ""
-        return None if report.gone else Heard(_first(report, numbering, route), at_once=True)
+        feedback = known.feedback if known else {}
+        first = _first(report, numbering, route).model_copy(update={"feedback": feedback})
+        return Heard(first, at_once=True)
     shown = known.contributions.get(report.source)
     if shown is None:
         if report.gone:
@@ -46,7 +55,7 @@ def merge(
         return Heard(_show(known, report.source, after), at_once=True)
     if _said(after) == _said(shown):
         return Heard(_show(known, report.source, after), at_once=False)
-    waiting_ms = known.waiting_ms if known.waiting else next_window_ms(record_key, now_ms, window_ms)
+    waiting_ms = known.waiting_ms or next_window_ms(record_key, now_ms, window_ms)
     waiting = {**known.waiting, report.source: after}
     return Heard(known.model_copy(update={"waiting": waiting, "waiting_ms": waiting_ms}), at_once=False)
 
@@ -65,7 +74,8 @@ def release(known: Known, now_ms: int) -> Known:
         return known
     for source, word in known.waiting.items():
         known = _show(known, source, word)
-    return known.model_copy(update={"waiting_ms": 0})
+    ends = {**known.ends, **known.arriving}
+    return known.model_copy(update={"ends": ends, "arriving": {}, "waiting_ms": 0})
 
 
 def _show(known: Known, source: str, word: Contribution) -> Known:

@@ -1,6 +1,9 @@
 from __future__ import annotations
+
 from typing import NamedTuple
+
 from publicsuffixlist import PublicSuffixList
+
 from services.enrich.domain import registrable_domain
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
+
 from collections.abc import Iterable
 from typing import NamedTuple
+
 from services.enrich.context import EnrichmentData
 
 

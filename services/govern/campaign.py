@@ -8,9 +8,9 @@ from whom a member was taken in silence hears of the campaign no more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from schemas.bits import NOBODY, Bits, from_hex, union
+from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
 from schemas.handling import HANDLING_ID
 from schemas.known import Known, Sent
 from schemas.markings import Pap, Tlp, marking_id, pinned
@@ -39,31 +39,48 @@ def new(join: Join, numbering: str) -> Known:
     return Known(kind=KIND, value=":".join(join), type=TYPE, contributions={}, sent=Sent(numbering=numbering))
 
 
-def told(known: Known, member: str, standing: Standing) -> Known | None:
-    """What is known once a member told its standing; None where that changes nothing, or is too much."""
+class Told(NamedTuple):
+    """What is known once a member told its standing; whether somebody lost a member, which waits for no window."""
+
+    known: Known
+    at_once: bool
+
+
+def told(known: Known, member: str, standing: Standing, waiting_ms: int) -> Told | None:
+    """None where that changes nothing, or is too much.
+
+    What anybody gains is shown from `waiting_ms` on, whoever else lost something: to be shown earlier because of
+    what happened to others would tell of them.
+    """
     before = known.ends.get(member)
-    if before is None and (not standing.copies or len(known.ends) >= MAX_KNOWN_MEMBERS):
+    latest = known.arriving.get(member, before)
+    if latest is None and (not standing.copies or len(known.ends) + len(known.arriving) >= MAX_KNOWN_MEMBERS):
         return None
-    if before is not None and (standing.epoch, standing.counter) < (before.epoch, before.counter):
+    if latest is not None and (standing.epoch, standing.counter) < (latest.epoch, latest.counter):
         return None
-    if standing.copies or standing.gone != "0":
-        ends = {**known.ends, member: standing}
-    else:
-        ends = {key: other for key, other in known.ends.items() if key != member}
-    return None if ends == known.ends else known.model_copy(update={"ends": ends})
+    now = _kept(before or Standing(), standing)
+    ends = {**known.ends, member: now}
+    arriving = {**known.arriving, member: standing}
+    if now == standing:
+        del arriving[member]
+    if not now.copies and now.gone == "0":
+        del ends[member]
+    if ends == known.ends and arriving == known.arriving:
+        return None
+    due = {"waiting_ms": (known.waiting_ms or waiting_ms) if arriving else 0}
+    return Told(known.model_copy(update={"ends": ends, "arriving": arriving, **due}), ends != known.ends)
 
 
-def only_grows(before: Known, after: Known) -> bool:
-    """Whether nobody loses a member or a copy of one: then it can wait for the next window."""
-    return (
-        all(
-            any(from_hex(copy.to) & ~from_hex(now.to) == 0 and copy.id == now.id for now in after.ends[key].copies)
-            for key, standing in before.ends.items()
-            if key in after.ends
-            for copy in standing.copies
-        )
-        and before.ends.keys() <= after.ends.keys()
+def _kept(before: Standing, after: Standing) -> Standing:
+    """The new standing, as far as it is what its holders had before."""
+    held: dict[str, int] = {}
+    for copy in before.copies:
+        held[copy.id] = held.get(copy.id, 0) | from_hex(copy.to)
+    copies = (
+        copy.model_copy(update={"to": to_hex(Bits(from_hex(copy.to) & held.get(copy.id, 0)))})
+        for copy in after.copies
     )
+    return after.model_copy(update={"copies": tuple(copy for copy in copies if copy.to != "0")})
 
 
 def drafts(known: Known, compiled: Compiled, now_ms: int) -> list[tuple[Bits, Draft]]:
@@ -93,7 +110,7 @@ def lost(known: Known, compiled: Compiled) -> Lost:
 
 
 def _robbed(known: Known) -> Bits:
-    return union(from_hex(standing.gone) for standing in known.ends.values())
+    return union(from_hex(standing.gone) for standing in (*known.ends.values(), *known.arriving.values()))
 
 
 def _grouping(known: Known, members: Sequence[Seen]) -> Draft:

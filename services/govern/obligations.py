@@ -164,12 +164,12 @@ def merge_visible(
 
 def _enrichment(seen: View, local: Local) -> dict[str, Any]:
     context = local.context
-    until_ms = seen.active_until_ms
+    # `active_until` is beside the body: it moves with each sighting, and no sighting shall make a version
     return extension(
         score=seen.score.value,
-        score_parts=dict(seen.score.parts),
+        score_parts=seen.score.parts,
         registrable_domain=context.registrable_domain,
-        lookalikes=[like._asdict() for like in context.lookalikes],
+        lookalikes=[f"{like.of} ({like.how}, {like.distance})" for like in context.lookalikes],
         country=context.country,
         asn=context.asn,
         as_name=context.as_name,
@@ -178,8 +178,6 @@ def _enrichment(seen: View, local: Local) -> dict[str, Any]:
         families=seen.families.families,
         vendors=seen.families.vendors,
         techniques=seen.families.techniques,
-        context_states=seen.families.states,
-        active_until=None if until_ms is None else format_time(until_ms),
     )
 
 

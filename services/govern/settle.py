@@ -331,8 +331,7 @@ def _due_ms(
             turns += [j.facts.newest_ms + days * DAY_MS + 1 for days, _ in compiled.max_age]
     turns += [draft.next_ms for _, draft in drafts if draft.next_ms is not None]
     turns += [one.from_ms for one in known.feedback.values()]
-    if known.waiting:
-        turns.append(known.waiting_ms)
+    turns.append(known.waiting_ms)
     return min((turn_ms for turn_ms in turns if turn_ms > now_ms), default=NEVER_MS)
 
 

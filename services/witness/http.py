@@ -132,8 +132,9 @@ def explain(hub: Hub, connection: Connection, asked: str, partner: str | None = 
     """What was decided on each item that `asked` may mean: a STIX id, a fingerprint, a pattern or a value.
 
     Each has who said it, what enrichment found and what its score is made of, of all contributions (see
-    `services.govern.background`); and `partners`: by partner the outcome, its rules, the decision on each contribution, and `feed`: the
-    objects that are in the partner's feed now (`live` false: a withdrawal), empty where there are none.
+    `services.govern.background`); and `partners`: by partner the outcome, its rules, the decision on each
+    contribution, and `feed`: the objects that are in the partner's feed now (`live` false: a withdrawal), empty
+    where there are none.
     """
     name_of = {bit: name for name, bit in hub.directory.bit_of.items()}
     return [

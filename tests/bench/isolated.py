@@ -22,8 +22,10 @@ from services import directory
 from services.accept import formats
 from services.accept.framing import unpack
 from services.accept.packing import Origin, prepare
+from services.enrich.context import EnrichmentData
 from services.enrich.domain import suffix_list
 from services.govern.compile import compile_policy
+from services.govern.settle import Rules
 from services.hub import Directory, Hub
 from services.migrate import upgrade
 from services.pipeline import core
@@ -149,7 +151,7 @@ async def _append(folder: Path, messages: Sequence[Message]) -> Cost:
 
 
 def _core(partners: Directory, messages: Sequence[Message], now_ms: int) -> tuple[Outputs, Cost]:
-    stage = core(compile_policy(partners), suffix_list())
+    stage = core(Rules(compile_policy(partners), EnrichmentData(suffix_list())), SECRET)
     by_partition: list[list[Record]] = [[] for _ in range(PARTITIONS)]
     for key, value in messages:
         records = by_partition[(murmur2(key) & 0x7FFFFFFF) % PARTITIONS]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+import orjson
 
 from schemas.bits import from_hex, members
 from schemas.cleared import Cleared
@@ -136,3 +139,18 @@ class Core:
 
     def known(self, name: str) -> Known:
         return next(Known.from_bytes(state[key(name)]) for state in self.state if key(name) in state)
+
+    def view(self, partner: str) -> list[str]:
+        """All that a partner holds, as text, with the names of items for their ids.
+
+        Of which generation an id is depends on who held the item before, and can't be read out of it.
+        """
+        names = {
+            copy.body["id"]: cleared.fingerprint for cleared in self.cleared.values() for copy in cleared.copies
+        }
+        shown = []
+        for withdrawn in (False, True):
+            for body in self.holds(partner, withdrawn=withdrawn).values():
+                text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode()
+                shown.append(re.sub(r"[a-z-]+--[0-9a-f-]{36}", lambda found: names.get(found[0], found[0]), text))
+        return sorted(shown)
