@@ -34,6 +34,7 @@ from services.settings import Settings
 from services.share.agent import ShareSink
 from services.store import Store
 from services.stream import open_streams
+from services.stream.state import open_state
 from services.stream.types import Service, Streams
 from services.web import application
 from services.witness.agent import WitnessSink
@@ -103,7 +104,8 @@ async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, read
     async with AsyncExitStack() as stack:
         store = Store(settings.database_url)
         stack.callback(store.close)
-        streams = open_streams(settings.broker, store, settings.kafka_security)
+        kept = open_state(settings.state, settings.data)
+        streams = open_streams(settings.broker, store, settings.kafka_security, open_state=kept)
         await streams.start()
         stack.push_async_callback(streams.stop)
         if migrate:

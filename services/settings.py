@@ -18,6 +18,7 @@ class Settings(BaseModel):
     data: Path = Path("data")
     broker: str = Field(default="sqlite:", pattern=r"^(sqlite:|kafka://.+)")
     kafka_security: str = "plaintext"
+    state: str = Field(default="memory", pattern="^(memory|rocksdb)$")
     database: str = ""
     agreements: Path = Path("deploy/agreements")
     policy: Path = Path("deploy/policy.toml")

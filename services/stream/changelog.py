@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from services.stream.log import CLAIM_KEY, Draft, Drafts, Port, Stamp, claim
 from services.stream.recovery import Recovered
+from services.stream.state import State
 
 
 class TakenOver(Exception):
@@ -32,17 +33,16 @@ class Changelog:
         self._outputs = outputs
         self._end = 0
 
-    async def take_over(self, clock: Callable[[], int]) -> dict[bytes, bytes]:
-        """Claims the partition and reads its state."""
+    async def take_over(self, clock: Callable[[], int], state: State) -> None:
+        """Claims the partition and reads its state into `state`."""
         recovered = Recovered()
         while self.epoch <= recovered.epoch:
             self.epoch = max(clock(), recovered.epoch + 1)
             start, end = self._end, await self._claim()
             async for entries in self._port.read(self._topic, self._partition, start, end):
-                recovered.apply(entries)
+                state.change(recovered.apply(entries))
             self._end = end + 1
-        await self._write(recovered.repairs())
-        return recovered.state
+        await self._write(recovered.repairs(state.view))
 
     async def watch(self, first: int, count: int, good: Callable[[bytes], bytes]) -> None:
         """Looks at what came between our last write and our write of `count` records at offset `first`.

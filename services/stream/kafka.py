@@ -22,6 +22,7 @@ from services.stream.kafka_client import MAX_MESSAGE_BYTES, Client, entries, sen
 from services.stream.kafka_transport import SETTINGS, Transport
 from services.stream.log import Done, Draft, Drafts, Entry
 from services.stream.runner import Runner
+from services.stream.state import OpenState
 from services.stream.types import Lag, Message, Service, Sink, Stage
 from services.stream.worker import Stats
 
@@ -36,10 +37,11 @@ log = logging.getLogger(__name__)
 class KafkaStreams:
     """See `types.Streams`."""
 
-    def __init__(self, servers: str, security: str | None, clock: Callable[[], int]) -> None:
+    def __init__(self, servers: str, security: str | None, clock: Callable[[], int], open_state: OpenState) -> None:
         self._client = Client(servers, security or "plaintext")
         self._client.settings()
         self._clock = clock
+        self._open_state = open_state
         self._turn = asyncio.Lock()
         self._admin: Any = None
         self._producer: Any = None
@@ -104,7 +106,7 @@ class KafkaStreams:
 
     def run(self, worker: Stage | Sink) -> Service:
         port = KafkaPort(self._client)
-        runner = Runner(worker, port, self._turn, self._clock)
+        runner = Runner(worker, port, self._turn, self._clock, self._open_state)
         if isinstance(worker, Stage):
             port.compacted.add(worker.state.name)
         make = partial(Transport, self._client, runner)

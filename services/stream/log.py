@@ -21,6 +21,7 @@ from services.stream.types import Record
 CLAIM_KEY = b"\x00claim"  # a compacted topic wants a key and a value
 CLAIM_VALUE = b"\x01"
 SOURCE_EPOCH_KEY = b"\x00source-epoch"
+RESERVED_KEYS = frozenset({CLAIM_KEY, SOURCE_EPOCH_KEY})
 
 
 class Kind(IntEnum):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from schemas.errors import Misconfigured, TocsinError, Unavailable
+from services.stream.log import RESERVED_KEYS
 from services.stream.types import MAX_VALUE_BYTES, Chunk, Effects, Output, Record, Stage
 
 T = TypeVar("T")
@@ -95,6 +96,8 @@ def attempt(call: Callable[[Record], T], records: Sequence[Record]) -> tuple[lis
 
 
 def _check(effects: Effects) -> None:
+    if not RESERVED_KEYS.isdisjoint(effects.changes):
+        raise TocsinError("key-reserved", "sets a key that is the changelog's own")
     values = [output.value for output in effects.outputs] + [v for v in effects.changes.values() if v]
     largest = max(map(len, values), default=0)
     if largest > MAX_VALUE_BYTES:

@@ -1,4 +1,4 @@
-"""A partition's state from its changelog, entry by entry. Pure.
+"""What a changelog says of a partition's state, entry by entry. Pure.
 
 A compacted topic keeps the last value of each key, and cannot know that the last one came from a worker that had
 lost the partition and wrote late. So what a recovery ignores it also repairs: `repairs` are the good values (or
@@ -8,21 +8,22 @@ compaction lag of days for that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from services.stream.log import CLAIM_KEY, Entry, Kind
 
 
 class Recovered:
-    """The state so far; `epoch` is the highest one seen."""
+    """What was read so far; `epoch` is the highest one seen."""
 
     def __init__(self) -> None:
-        self.state: dict[bytes, bytes] = {}
         self.epoch = 0
         self._shadowed: set[bytes] = set()
 
-    def apply(self, entries: Iterable[Entry]) -> None:
-        state, shadowed = self.state, self._shadowed
+    def apply(self, entries: Iterable[Entry]) -> dict[bytes, bytes]:
+        """How these entries change the state (empty: deleted)."""
+        changes: dict[bytes, bytes] = {}
+        shadowed = self._shadowed
         checked = None
         for (key, value, _, _), stamp in entries:
             if stamp is not checked:  # readers share equal stamps
@@ -36,11 +37,9 @@ class Recovered:
                 checked = stamp
             if shadowed:
                 shadowed.discard(key)
-            if value:
-                state[key] = value
-            else:
-                state.pop(key, None)
+            changes[key] = value
+        return changes
 
-    def repairs(self) -> list[tuple[bytes, bytes]]:
-        """Keys whose last value in the log is an ignored one, with their good value (empty: none)."""
-        return [(key, self.state.get(key, b"")) for key in sorted(self._shadowed)]
+    def repairs(self, state: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        """Keys whose last value in the log is an ignored one, with their value in `state` (empty: none)."""
+        return [(key, state.get(key, b"")) for key in sorted(self._shadowed)]

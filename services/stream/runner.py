@@ -8,6 +8,7 @@ from functools import partial
 
 from schemas.topics import Topic
 from services.stream.log import Done, Entry, Port
+from services.stream.state import OpenState
 from services.stream.types import Position, Sink, Stage
 from services.stream.worker import Context, Inbox, SinkWorker, StageWorker, Stats
 
@@ -21,13 +22,15 @@ class Runner:
     `throttle(place, full)` and `commit(done)` are the consumer's. `failure` completes with the first error.
     """
 
-    def __init__(self, what: Stage | Sink, port: Port, turn: asyncio.Lock, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, what: Stage | Sink, port: Port, turn: asyncio.Lock, clock: Callable[[], int], open_state: OpenState
+    ) -> None:
         self.what = what
         self.stats = Stats()
         self.failure: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.throttle: Callable[[Place, bool], None] = lambda place, full: None
         self.commit: Callable[[Done], None] = lambda done: None
-        self._context = Context(port, turn, clock, self.stats, lambda done: self.commit(done))
+        self._context = Context(port, turn, clock, self.stats, lambda done: self.commit(done), open_state)
         self._positions: dict[Place, Position] = {}
         self._inboxes: dict[Place, Inbox] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -19,15 +19,17 @@ from services.stream.consumer import Bounds, ChunkConsumer, Fetched
 from services.stream.log import Done, Draft, Drafts, Entry
 from services.stream.runner import Place, Runner
 from services.stream.sqlite_log import SqliteLog
+from services.stream.state import OpenState
 from services.stream.types import Lag, Message, Service, Sink, Stage
 
 
 class SqliteStreams:
     """See `types.Streams`. Outputs, state and position of a stage are one transaction of the Store."""
 
-    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], int], open_state: OpenState) -> None:
         self._log = SqliteLog(store)
         self._clock = clock
+        self._open_state = open_state
         self._turn = asyncio.Lock()
 
     async def start(self) -> None:
@@ -55,7 +57,7 @@ class SqliteStreams:
 
     def run(self, worker: Stage | Sink) -> Service:
         group = f"tocsin.{worker.name}"
-        runner = Runner(worker, SqlitePort(self._log, group), self._turn, self._clock)
+        runner = Runner(worker, SqlitePort(self._log, group), self._turn, self._clock, self._open_state)
         return StreamService(group, runner, partial(_transport, self._log, runner))
 
     async def lag(self) -> list[Lag]:

@@ -53,7 +53,10 @@ class Output(NamedTuple):
 
 
 class Effects(NamedTuple):
-    """What a step wants done: outputs in order, and state by key (None deletes)."""
+    """What a step wants done: outputs in order, and state by key (None deletes).
+
+    Keys are any bytes but the changelog's own two, which begin with a zero byte and are shorter than 16.
+    """
 
     outputs: Sequence[Output]
     changes: Mapping[bytes, bytes | None]
@@ -68,8 +71,8 @@ class Stage:
     """A stage with state.
 
     `due_ms(value)` reads from a state value when its key wants to be visited without a record (ms since
-    1970; None: never; 0: at once). It is called for every value on recovery and at each change. A due key
-    is handed to `step` once; it comes again only after its value was set again.
+    1970; None: never; 0: at once). It is called at each change, and for every value behind a recovery and then
+    every few hours. A due key is handed to `step` once; it comes again only after its value was set again.
     """
 
     name: str

@@ -11,10 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from time import perf_counter
-from types import MappingProxyType
 from typing import NamedTuple
 
 from schemas.rejected import Rejected
@@ -35,6 +34,7 @@ from services.stream.log import (
 )
 from services.stream.narrow import Worked, attempt, work
 from services.stream.rejecting import of_key, of_record
+from services.stream.state import OpenState, State
 from services.stream.types import Batch, Chunk, Position, Record, Sink, Stage
 
 TURN_SECONDS = 0.02
@@ -65,6 +65,7 @@ class Context:
     clock: Callable[[], int]
     stats: Stats
     commit: Callable[[Done], None]
+    open_state: OpenState
 
 
 class Sifted(NamedTuple):
@@ -155,31 +156,36 @@ class StageWorker:
         self._partition = partition
         self._context = context
         self._pace = Pace()
-        self._state: dict[bytes, bytes] = {}
-        self._view = MappingProxyType(self._state)
-        self._due = DueKeys()
+        self._state: State
+        self._due: DueKeys
         outputs = sorted({topic.name for topic in (*stage.outputs, stage.watermark)})
         self._changelog = Changelog(context.port, stage.state.name, partition, outputs)
         self._source_epoch = 0
         self._next_tick_ms = 0
 
     async def run(self) -> None:
-        await self._take_over()
         clock = self._context.clock
-        while not self.inbox.closed:
-            await self.inbox.wait(self._due.wait_ms(now := clock(), max(0, self._next_tick_ms - now)) / 1000)
-            if not self.inbox.closed:
-                await self._slice()
+        with closing(self._context.open_state(self._stage.name, self._partition)) as self._state:
+            await self._take_over()
+            while not self.inbox.closed:
+                await self.inbox.wait(self._due.wait_ms(now := clock(), max(0, self._next_tick_ms - now)) / 1000)
+                if not self.inbox.closed:
+                    await self._slice()
 
     async def _take_over(self) -> None:
-        context = self._context
+        context, state = self._context, self._state
         began = perf_counter()
-        self._state.update(await self._changelog.take_over(context.clock))
-        self._source_epoch = int.from_bytes(self._state.pop(SOURCE_EPOCH_KEY, b""), "big")
-        due_ms = self._stage.due_ms
-        self._due = DueKeys({key: due for key, v in self._state.items() if (due := due_ms(v)) is not None})
-        context.stats.recovered_keys += len(self._state)
+        await self._changelog.take_over(context.clock, state)
+        self._source_epoch = int.from_bytes(state.view.get(SOURCE_EPOCH_KEY, b""), "big")
+        state.change({SOURCE_EPOCH_KEY: None})
+        self._due = DueKeys(state.keys, self._due_of)
+        count = await asyncio.to_thread(len, state.view)
+        context.stats.recovered_keys += count
         context.stats.recovery_seconds += perf_counter() - began
+
+    def _due_of(self, key: bytes) -> int | None:
+        value = self._state.view.get(key)
+        return self._stage.due_ms(value) if value else None
 
     async def _slice(self) -> None:
         context = self._context
@@ -192,7 +198,7 @@ class StageWorker:
             began = perf_counter()
             sifted = sift(entries, self._source_epoch)
             chunk = Chunk(self._partition, sifted.records, due, now, self._changelog.epoch)
-            worked = work(self._stage, chunk, self._view)
+            worked = work(self._stage, chunk, self._state.view)
             seconds = perf_counter() - began
             await asyncio.sleep(0)  # the turn lasts until the loop has been round once
         self._next_tick_ms = now + TICK_MS
@@ -206,7 +212,8 @@ class StageWorker:
         changes = self._changes(worked, source_epoch)
         done = None if offset is None else Done(self._stage.source.name, self._partition, offset + 1)
         first = await self._context.port.settle(outputs, changes, done) if outputs or changes or done else None
-        self._remember(worked)
+        self._state.change(worked.changes)
+        self._due.update(worked.due_ms)
         self._source_epoch = source_epoch
         if first is not None:
             await self._changelog.watch(first, len(changes[0].drafts), self._recorded)
@@ -245,15 +252,7 @@ class StageWorker:
         """What the changelog should hold last for a key; empty: nothing."""
         if key == SOURCE_EPOCH_KEY:
             return self._source_epoch.to_bytes(8, "big") if self._source_epoch else b""
-        return self._state.get(key, b"")
-
-    def _remember(self, worked: Worked) -> None:
-        for key, value in worked.changes.items():
-            if value:
-                self._state[key] = value
-            else:
-                self._state.pop(key, None)
-        self._due.update(worked.due_ms)
+        return self._state.view.get(key, b"")
 
 
 class SinkWorker:

@@ -108,7 +108,13 @@ def start_worker() -> Iterator[Start]:
     workers: list[Worker] = []
 
     def start(names: Names, **config: object) -> Worker:
-        config = {"url": names.url, "folder": str(names.folder), "prefix": names.prefix, **config}
+        config = {
+            "url": names.url,
+            "folder": str(names.folder),
+            "prefix": names.prefix,
+            "kept": names.kept,
+            **config,
+        }
         command = [sys.executable, "-m", "tests.contract.streams.worker_process", json.dumps(config)]
         worker = Worker(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
         workers.append(worker)

@@ -22,6 +22,7 @@ from schemas.errors import ItemRefused
 from schemas.topics import REJECTED, Topic
 from services.store import Store
 from services.stream import open_streams
+from services.stream.state import open_state
 from services.stream.types import (
     Batch,
     Chunk,
@@ -44,11 +45,15 @@ UNREADABLE = b"unreadable"
 
 @dataclass(frozen=True)
 class Names:
-    """The topics, group and store of one test; `prefix` keeps tests on one broker apart."""
+    """The topics, group and store of one test; `prefix` keeps tests on one broker apart.
+
+    `kept` is how stages keep their state while they run, as in TOCSIN_STATE.
+    """
 
     url: str
     folder: Path
     prefix: str
+    kept: str = "memory"
 
     def topic(self, name: str, *, compacted: bool = False) -> Topic:
         retention = None if compacted else HOUR_SECONDS
@@ -82,7 +87,7 @@ class Names:
         return Store(f"sqlite:///{self.folder / 'effects.db'}")
 
     def streams(self, store: Store) -> Streams:
-        return open_streams(self.url, store)
+        return open_streams(self.url, store, open_state=open_state(self.kept, self.folder))
 
 
 def tally(names: Names, seconds_per_record: float = 0.0) -> Stage:

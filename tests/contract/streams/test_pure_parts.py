@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from schemas.errors import ItemRefused, Misconfigured
-from services.stream.due import DueKeys
+from services.stream.due import LOOK_KEYS, WINDOW_MS, DueKeys
 from services.stream.kafka_client import headers, stamp
-from services.stream.log import CLAIM_KEY, PLAIN, Entry, Kind, Stamp
+from services.stream.log import CLAIM_KEY, PLAIN, RESERVED_KEYS, Entry, Kind, Stamp
 from services.stream.narrow import Overlay, Rejection, attempt, work
 from services.stream.progress import STALL_SECONDS, Progress
 from services.stream.recovery import Recovered
 from services.stream.rejecting import of_key, of_record
+from services.stream.state import MemoryState
 from services.stream.types import Chunk, Effects, Output, Record, Stage
 from services.stream.worker import MAX_SLICE, TURN_SECONDS, Pace, sift
 from tests.contract.streams.tally import Names
@@ -49,10 +50,10 @@ def claim(epoch: int) -> Entry:
 )
 def test_recovery(entries: Sequence[Entry], state: dict[bytes, bytes], epoch: int, repairs: object) -> None:
     for size in (1, 2, len(entries) or 1):
-        recovered = Recovered()
+        recovered, kept = Recovered(), MemoryState()
         for start in range(0, len(entries), size):
-            recovered.apply(entries[start : start + size])
-        assert (recovered.state, recovered.epoch, recovered.repairs()) == (state, epoch, repairs)
+            kept.change(recovered.apply(entries[start : start + size]))
+        assert (kept.view, recovered.epoch, recovered.repairs(kept.view)) == (state, epoch, repairs)
 
 
 @pytest.mark.parametrize(
@@ -71,21 +72,121 @@ def test_sift(entries: Sequence[Entry], before: int, keys: list[bytes], after: i
     assert ([record.key for record in sifted.records], sifted.epoch, sifted.mark) == (keys, after, mark)
 
 
+class Kept:
+    """A state that is nothing but when each key is due, and its due keys."""
+
+    def __init__(self, due_ms: Mapping[bytes, int | None]) -> None:
+        self.state = dict(due_ms)
+        self.due = DueKeys(lambda: iter(list(self.state)), self.state.get)
+
+    def set(self, key: bytes, due: int | None) -> None:
+        self.state[key] = due
+        self.due.update([(key, due)])
+
+
 def test_due_keys_come_once_in_order_and_only_as_last_set() -> None:
-    due = DueKeys({b"a": 30, b"b": 10})
-    due.update([(b"c", 20), (b"b", 40), (b"d", 15), (b"d", None)])
+    kept = Kept({b"a": 30, b"b": 10})
+    due = kept.due
+    assert due.pop(0, 10) == []
+    for key, at in ((b"c", 20), (b"b", 40), (b"d", 15), (b"d", None)):
+        kept.set(key, at)
     assert due.wait_ms(5, 1_000) == 5
     assert due.pop(19, 10) == []
     assert due.pop(40, 1) == [b"c"]
     assert due.pop(40, 10) == [b"a", b"b"]
-    assert due.pop(10**9, 10) == []
-    due.update([(b"a", 50)])
-    due.update([(b"a", 50)])
+    assert due.pop(10**7, 10) == []
+    kept.set(b"a", 50)
+    kept.set(b"a", 50)
     assert due.pop(50, 10) == [b"a"]
     assert due.pop(50, 10) == []
-    due.update([(b"a", 50)])
+    kept.set(b"a", 50)
     assert due.pop(50, 10) == [b"a"]
-    assert due.wait_ms(0, 1_000) == 1_000
+    assert due.pop(10**7, 10) == []
+    assert due.wait_ms(10**7, 1_000) == 1_000
+
+
+HOUR_MS = 3_600_000
+
+
+def walk(due: DueKeys, start: int, end: int, limit: int = 10, step: int = HOUR_MS // 4) -> dict[bytes, list[int]]:
+    """Every key that is handed out on a walk through time, and when."""
+    handed: dict[bytes, list[int]] = {}
+    for now in range(start, end, step):
+        while keys := due.pop(now, limit) or due.wait_ms(now, 1) == 0:
+            for key in keys if isinstance(keys, list) else ():
+                handed.setdefault(key, []).append(now)
+    return handed
+
+
+def test_due_keys_of_the_days_to_come_are_found_in_time_and_once() -> None:
+    keys = {b"%d" % i: i * HOUR_MS for i in range(200)}
+    kept = Kept({**keys, b"never": None, b"much later": 10**15})
+    handed = walk(kept.due, 3 * HOUR_MS, 250 * HOUR_MS)
+    assert handed == {key: [max(due, 3 * HOUR_MS)] for key, due in keys.items()}
+
+
+def test_due_keys_that_are_not_due_for_long_take_no_room() -> None:
+    kept = Kept({b"%d" % i: WINDOW_MS + i for i in range(5_000)})
+    for _ in range(10):
+        assert kept.due.pop(0, 10) == []
+    for key in list(kept.state):
+        kept.set(key, 2 * WINDOW_MS)
+    assert kept.due.wait_ms(0, 1_000) == 1_000
+    assert not kept.due._heap and not kept.due._due_ms and not kept.due._updated
+
+
+def test_due_keys_may_be_set_while_the_state_is_looked_through() -> None:
+    """Those that were handed out, put off or forgotten before the look has come to them are not found again."""
+    kept = Kept({b"%05d" % i: 5 for i in range(3 * LOOK_KEYS)})
+    last = [b"%05d" % (3 * LOOK_KEYS - i) for i in range(1, 5)]
+    assert len(kept.due.pop(10, 1)) == 1
+    kept.set(last[0], 1)
+    kept.set(last[1], 20)
+    kept.set(last[2], None)
+    kept.set(last[3], WINDOW_MS + 100)
+    kept.set(b"new", 2)
+    assert kept.due.pop(10, 2) == [last[0], b"new"]
+    handed = walk(kept.due, 10, 30, limit=500, step=10)
+    assert len(handed) == 3 * LOOK_KEYS - 4
+    assert all(len(times) == 1 for times in handed.values())
+    assert handed[last[1]] == [20]
+    assert not {last[0], last[2], last[3], b"new"} & set(handed)
+
+
+def test_a_key_that_is_always_due_holds_up_no_other() -> None:
+    kept = Kept({b"always": 0, **{b"%d" % i: 7 for i in range(50)}})
+    handed = set()
+    for now in range(10, 200):
+        for key in kept.due.pop(now, 2):
+            handed.add(key)
+            kept.set(key, 8 if key == b"always" else None)
+    assert len(handed) == 51
+
+
+def test_all_that_is_due_at_once_is_not_laid_out_at_once() -> None:
+    """As after a change of policy, when everything is to be decided again."""
+    kept = Kept(dict.fromkeys((b"%d" % i for i in range(20_000)), 0))
+    handed = 0
+    while keys := kept.due.pop(10**6, 100):
+        handed += len(keys)
+        assert len(kept.due._heap) <= LOOK_KEYS
+        for key in keys:
+            kept.set(key, 10**12)
+        assert not kept.due._updated
+    assert handed == 20_000
+
+
+@pytest.mark.parametrize("key", sorted(RESERVED_KEYS))
+def test_a_step_cannot_set_the_changelog_s_own_keys(any_names: Names, key: bytes) -> None:
+    def step(chunk: Chunk, state: Mapping[bytes, bytes]) -> Effects:
+        return Effects([], {record.key: b"1" for record in chunk.records})
+
+    tested = stage(any_names, frozenset(), [])
+    setting = Stage("s", tested.source, tested.state, (), step, tested.due_ms, tested.watermark)
+    records = [Record(b"a", b"", 0, 0), Record(key, b"", 1, 0), Record(key + b"0", b"", 2, 0)]
+    worked = work(setting, Chunk(0, records, (), 0, 1), {})
+    assert worked.changes == {b"a": b"1", key + b"0": b"1"}
+    assert [getattr(rejection.error, "code", "") for rejection in worked.rejected] == ["key-reserved"]
 
 
 def stage(names: Names, bad: frozenset[bytes], calls: list[int]) -> Stage:

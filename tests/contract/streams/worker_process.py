@@ -1,7 +1,7 @@
 """A worker as a process of its own, to be killed: runs the tally and its sink until SIGTERM.
 
-Usage: python -m tests.contract.streams.worker_process '<JSON>' with url, folder, prefix, and optionally parts
-(["stage", "sink"]), seconds_per_record, crash ({"at": "outputs" | "state" | "transaction", "after": n}).
+Usage: python -m tests.contract.streams.worker_process '<JSON>' with url, folder, prefix, kept, and optionally
+parts (["stage", "sink"]), seconds_per_record, crash ({"at": "outputs" | "state" | "transaction", "after": n}).
 Prints `started`, then `working` behind the first slice. Exits 0 when stopped, 70 when a part of it died.
 """
 
@@ -24,7 +24,7 @@ KILLED, DIED = 137, 70
 
 
 async def main(config: dict[str, Any]) -> int:
-    names = Names(config["url"], Path(config["folder"]), config["prefix"])
+    names = Names(config["url"], Path(config["folder"]), config["prefix"], config["kept"])
     if "crash" in config:
         crash(names, **config["crash"])
     store = names.store()
