@@ -19,16 +19,17 @@ import orjson
 
 from tests.bench import isolated, machine, report
 from tests.bench.completeness import wrong_feeds
-from tests.bench.incoming import MADE_UP, Feeds, Shape, shapes_of
+from tests.bench.incoming import MADE_UP, Feeds, Shape
 from tests.bench.isolated import Costs
 from tests.bench.load import Client, Rate, Submitted, full_load, open_load, singles
 from tests.bench.partners import SOURCES, Receiver, receivers, write_agreements
 from tests.bench.processes import ROOT, RunningHub, running_hub
 from tests.bench.report import Figure, percentile, weighted_percentile
 from tests.bench.servers import broker_settings, database_settings
+from tests.bench.shapes import real_shapes
+from tests.bench.state import state
 
 OUT = ROOT / "bench-out"
-REAL = ROOT.parent / "shared" / "data"
 WARM_UP = 500
 QUIET_SECONDS, LOOK_SECONDS = 30, 0.5
 
@@ -63,7 +64,7 @@ class Measured(NamedTuple):
     problems: list[str]
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--items", default=20_000, show_default=True, type=click.IntRange(100), help="Indicators at full load."
 )
@@ -72,14 +73,19 @@ class Measured(NamedTuple):
 @click.option("--database", default="sqlite", show_default=True, type=click.Choice(["sqlite", "postgres"]))
 @click.option("--quick", is_flag=True, help="A smoke run of a few seconds; its figures say little.")
 @click.option("--made-up", is_flag=True, help="Made-up shapes even where the public feeds are there.")
-def bench(items: int, partners: int, broker: str, database: str, quick: bool, made_up: bool) -> None:
+@click.pass_context
+def bench(
+    context: click.Context, items: int, partners: int, broker: str, database: str, quick: bool, made_up: bool
+) -> None:
     """Measure speed, latency and memory of the hub on this machine.
 
     Example: make bench ARGS="--items 50000 --broker kafka"
     """
+    if context.invoked_subcommand:
+        return
     plan = Plan(1_000, partners, 2, 10, 500) if quick else Plan(items, partners, 20, 100, min(items, 10_000))
     facts = machine.facts(ROOT)
-    shapes = MADE_UP if made_up else _real_shapes() or MADE_UP
+    shapes = MADE_UP if made_up else real_shapes() or MADE_UP
     settings = {
         "items": plan.items,
         "partners": partners,
@@ -111,11 +117,6 @@ def bench(items: int, partners: int, broker: str, database: str, quick: bool, ma
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _real_shapes() -> Sequence[Shape]:
-    files = sorted([*REAL.glob("stix21/*.stix2"), *REAL.glob("stix20/*.json")])
-    return [shape for file in files for shape in shapes_of(orjson.loads(file.read_bytes())["objects"])]
 
 
 def _isolated(folder: Path, plan: Plan, shapes: Sequence[Shape]) -> Costs:
@@ -345,6 +346,8 @@ def _bar(length: int, label: str) -> Any:
 def _say(text: str) -> None:
     click.echo(text, err=True)
 
+
+bench.add_command(state)
 
 if __name__ == "__main__":
     bench()

@@ -89,12 +89,11 @@ def measure(folder: Path, agreements: Path, bundles: Sequence[Bundle], now_ms: i
     store = Store(f"sqlite:///{folder / 'stages.db'}")
     try:
         upgrade(store.engine)
-        with store.engine.begin() as connection:
-            partners = directory.load(connection, agreements, ROOT / "deploy" / "policy.toml")
+        partners = introduced(store, agreements)
         hub = Hub(Settings(data=folder, agreements=agreements), store, SECRET, partners)
         stages: dict[str, Cost] = {}
-        packed, stages["accept.read"], stages["accept.pack"] = _accept(partners.agreements, bundles, now_ms)
-        messages = _messages(packed)
+        packed, stages["accept.read"], stages["accept.pack"] = accept(partners.agreements, bundles, now_ms)
+        messages = messages_of(packed)
         stages["relay.append"] = asyncio.run(_append(folder, messages))
         outputs, stages["core"] = _core(partners, messages, now_ms)
         cleared = [slice_ for slice_ in outputs[CLEARED.name] if slice_]
@@ -111,7 +110,13 @@ def measure(folder: Path, agreements: Path, bundles: Sequence[Bundle], now_ms: i
     return Costs(stages, ceilings)
 
 
-def _accept(
+def introduced(store: Store, agreements: Path) -> Directory:
+    """The partners, numbered in the store."""
+    with store.engine.begin() as connection:
+        return directory.load(connection, agreements, ROOT / "deploy" / "policy.toml")
+
+
+def accept(
     agreements: Mapping[str, Agreement], bundles: Sequence[Bundle], now_ms: int
 ) -> tuple[list[bytes], Cost, Cost]:
     reading, packing = _Meter(), _Meter()
@@ -126,7 +131,8 @@ def _accept(
     return packed, reading.cost(items), packing.cost(items)
 
 
-def _messages(packed: Sequence[bytes]) -> list[Message]:
+def messages_of(packed: Sequence[bytes]) -> list[Message]:
+    """What the relay would append of it, in order."""
     return [
         Message(parcel.key, with_seq(parcel.value, seq))
         for seq, messages in enumerate(packed, 1)
@@ -152,13 +158,9 @@ async def _append(folder: Path, messages: Sequence[Message]) -> Cost:
 
 def _core(partners: Directory, messages: Sequence[Message], now_ms: int) -> tuple[Outputs, Cost]:
     stage = core(Rules(compile_policy(partners), EnrichmentData(suffix_list())), SECRET)
-    by_partition: list[list[Record]] = [[] for _ in range(PARTITIONS)]
-    for key, value in messages:
-        records = by_partition[(murmur2(key) & 0x7FFFFFFF) % PARTITIONS]
-        records.append(Record(key, value, len(records), now_ms))
     meter = _Meter()
     outputs: Outputs = {CLEARED.name: [], DECISIONS.name: []}
-    for partition, records in enumerate(by_partition):
+    for partition, records in enumerate(by_partition(messages, now_ms)):
         state: dict[bytes, bytes] = {}
         for start in range(0, len(records), SLICE):
             chunk = Chunk(partition, records[start : start + SLICE], (), now_ms, 1)
@@ -171,6 +173,19 @@ def _core(partners: Directory, messages: Sequence[Message], now_ms: int) -> tupl
             for topic, slices in outputs.items():
                 slices.append([output for output in effects.outputs if output.topic == topic])
     return outputs, meter.cost(len(messages))
+
+
+def partition_of(key: bytes) -> int:
+    return int(murmur2(key) & 0x7FFFFFFF) % PARTITIONS
+
+
+def by_partition(messages: Sequence[Message], now_ms: int) -> list[list[Record]]:
+    """The records of each partition."""
+    partitions: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+    for key, value in messages:
+        records = partitions[partition_of(key)]
+        records.append(Record(key, value, len(records), now_ms))
+    return partitions
 
 
 def _share(hub: Hub, slices: Sequence[Sequence[Output]]) -> tuple[Cost, Cost]:

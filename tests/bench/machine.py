@@ -62,3 +62,8 @@ def busy_seconds() -> float:
 def peak_bytes(pids: Iterable[int]) -> int:
     """The sum of the most memory that each of the processes ever held (VmHWM)."""
     return sum(1024 * int(_field(Path(f"/proc/{pid}/status"), "VmHWM").split()[0]) for pid in pids)
+
+
+def status_bytes(name: str) -> int:
+    """A field of this process's memory: VmRSS, RssFile, VmHWM."""
+    return 1024 * int(_field(Path("/proc/self/status"), name).split()[0])
