@@ -26,11 +26,17 @@ __all__ = ["kafka"]
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.fixture
+def kept() -> str:
+    """How stages keep their state; a file of tests may say otherwise."""
+    return "memory"
+
+
 @pytest.fixture(params=["sqlite", "kafka"])
-def names(request: pytest.FixtureRequest, tmp_path: Path) -> Names:
+def names(request: pytest.FixtureRequest, tmp_path: Path, kept: str) -> Names:
     """Topics, groups and a database of its own for each test, on each driver."""
     broker: Broker | None = request.getfixturevalue("kafka") if request.param == "kafka" else None
-    return Names(broker.url if broker else "sqlite:", tmp_path, f"t{secrets.token_hex(4)}")
+    return Names(broker.url if broker else "sqlite:", tmp_path, f"t{secrets.token_hex(4)}", kept)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -42,11 +42,10 @@ from tests.contract.streams.worker_process import KILLED
 
 
 @pytest.fixture(params=["memory", "rocksdb"])
-def names(request: pytest.FixtureRequest, names: Names) -> Names:
-    """Each with its state in both places."""
+def kept(request: pytest.FixtureRequest) -> str:
     if request.param == "rocksdb":
         pytest.importorskip("rocksdict", reason="the package rocksdict is not installed (extra rocksdb)")
-    return replace(names, kept=request.param)
+    return str(request.param)
 
 
 async def test_a_stopped_worker_goes_on_where_it_was(names: Names, store: Store, streams: Streams) -> None:
@@ -215,22 +214,30 @@ async def test_what_a_lower_epoch_writes_after_a_claim_is_ignored(
     await streams.start()
 
 
-async def test_a_crash_leaves_no_state_but_the_changelog_s(
-    names: Names, store: Store, start_worker: Start, streams: Streams
-) -> None:
-    """What a killed process left in its folders is not believed, and what it had not yet written is not missed."""
-    placed = await append(streams, names.source, messages(2_000, 500))
+@asynccontextmanager
+async def opened(names: Names, store: Store) -> AsyncIterator[Streams]:
+    """For as long as needed: on SQLite nobody else may have the log open meanwhile."""
+    streams = names.streams(store)
+    await streams.start()
+    await streams.create_topics(names.topics)
+    yield streams
     await streams.stop()
+
+
+async def test_a_crash_leaves_no_state_but_the_changelog_s(names: Names, store: Store, start_worker: Start) -> None:
+    """What a killed process left in its folders is not believed, and what it had not yet written is not missed."""
+    async with opened(names, store) as streams:
+        placed = await append(streams, names.source, messages(2_000, 500))
     crash = {"at": "transaction" if names.url == "sqlite:" else "state", "after": 3}
     assert await start_worker(names, crash=crash).ended() == KILLED
     left = list(names.folder.glob(f"state/{names.stage}-?"))
     assert bool(left) == (names.kept == "rocksdb")
     for folder in left:
         await asyncio.to_thread(_write_nonsense, folder)
-    await streams.start()
-    placed += await append(streams, names.source, messages(1_000, 600))
-    async with running(streams, tally(names), EffectsSink(names, store)):
-        await wait_for_effects(store, len(placed))
+    async with opened(names, store) as streams:
+        placed += await append(streams, names.source, messages(1_000, 600))
+        async with running(streams, tally(names), EffectsSink(names, store)):
+            await wait_for_effects(store, len(placed))
     assert_exactly_once(store, placed)
     assert not list(names.folder.glob(f"state/{names.stage}-?"))
 
