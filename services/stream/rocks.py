@@ -36,7 +36,7 @@ class RocksStates:
         """An empty state. Raises `Unavailable` while another process has this one."""
         self._folder.mkdir(parents=True, exist_ok=True)
         folder = self._folder / f"{stage}-{partition}"
-        lock = folder.with_suffix(".lock").open("w")
+        lock = (self._folder / f"{stage}-{partition}.lock").open("w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -47,7 +47,8 @@ class RocksStates:
                 where=str(folder),
                 hint="it will let go of it, or set another TOCSIN_DATA for each process",
             ) from None
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(folder)
         return RocksState(folder, lock, _options(self._cache))
 
 
@@ -119,6 +120,7 @@ def _options(cache: Cache) -> Options:
     table.set_bloom_filter(BLOOM_BITS, False)
     options = Options(raw_mode=True)
     options.create_if_missing(True)
+    options.set_error_if_exists(True)
     options.set_block_based_table_factory(table)
     options.set_compression_type(DBCompressionType.none())  # values are squeezed already
     options.set_write_buffer_size(BUFFER_BYTES)
