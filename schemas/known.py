@@ -1,6 +1,6 @@
 """What the topic `tocsin.known` carries, and the state of the core: what the hub knows of one item.
 
-A value is 16 bytes of header, then JSON. The header can be read without the JSON: the first 8 bytes say
+A value is 16 bytes of header, then JSON (squeezed). The header can be read without the JSON: the first 8 bytes say
 under which policy the item was decided, the next 8 when it wants to be decided again (ms since 1970).
 """
 
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.compact import expand, squeeze
 from schemas.reference import Standing
 
 NEVER_MS = (1 << 64) - 1
@@ -125,11 +126,11 @@ class Known(BaseModel):
 
     def to_bytes(self, policy: bytes, due_ms: int) -> bytes:
         """`policy` is 8 bytes, `due_ms` NEVER_MS where nothing is to come."""
-        return policy + due_ms.to_bytes(8, "big") + orjson.dumps(self, default=vars)
+        return policy + due_ms.to_bytes(8, "big") + squeeze(orjson.dumps(self, default=vars))
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Known:
-        return cls.model_validate_json(raw[HEADER_BYTES:])
+        return cls.model_validate_json(expand(raw[HEADER_BYTES:]))
 
 
 def policy_of(raw: bytes) -> bytes:

@@ -26,8 +26,8 @@ T = TypeVar("T")
 WAIT_SECONDS = 600
 SETTINGS_HELP = """Settings come from the environment: TOCSIN_DATA, TOCSIN_BROKER, TOCSIN_KAFKA_SECURITY,
 TOCSIN_DATABASE, TOCSIN_AGREEMENTS, TOCSIN_POLICY, TOCSIN_SECRET_FILE, TOCSIN_LISTEN, TOCSIN_LOG,
-TOCSIN_MAX_BODY_BYTES. Commands that talk to a hub find it at TOCSIN_URL and use TOCSIN_TOKEN, or the operator's
-token that `tocsin up` leaves in the data directory."""
+TOCSIN_MAX_BODY_BYTES, TOCSIN_STATE, TOCSIN_WINDOW_SECONDS. Commands that talk to a hub find it at TOCSIN_URL and
+use TOCSIN_TOKEN, or the operator's token that `tocsin up` leaves in the data directory."""
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ import faust
 import faust.tables
 
 from services.stream.runner import Runner
+from services.stream.types import Stage
 from services.stream.worker import Stats
 
 STOP_GRACE_SECONDS, STOP_SECONDS = 10.0, 5.0
@@ -57,6 +58,9 @@ class StreamService:
     @property
     def consumer(self) -> Any:
         return self._app.consumer
+
+    def renew(self, stage: Stage) -> None:
+        self._runner.renew(stage)
 
     async def start(self) -> None:
         await self._app.start()

@@ -23,7 +23,7 @@ from services.stream.kafka_transport import SETTINGS, Transport
 from services.stream.log import Done, Draft, Drafts, Entry
 from services.stream.runner import Runner
 from services.stream.state import OpenState
-from services.stream.types import Lag, Message, Service, Sink, Stage
+from services.stream.types import Lag, Message, Sink, Stage, StageService
 from services.stream.worker import Stats
 
 GROUP_PREFIX = "tocsin."
@@ -104,7 +104,7 @@ class KafkaStreams:
                 await stop_producer(producer)
             raise
 
-    def run(self, worker: Stage | Sink) -> Service:
+    def run(self, worker: Stage | Sink) -> StageService:
         port = KafkaPort(self._client)
         runner = Runner(worker, port, self._turn, self._clock, self._open_state)
         if isinstance(worker, Stage):
@@ -203,6 +203,9 @@ class KafkaService:
 
     async def failed(self) -> BaseException:
         return await self._service.failed()
+
+    def renew(self, stage: Stage) -> None:
+        self._service.renew(stage)
 
 
 async def stop_producer(producer: AIOKafkaProducer) -> None:

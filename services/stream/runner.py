@@ -33,7 +33,7 @@ class Runner:
         self._context = Context(port, turn, clock, self.stats, lambda done: self.commit(done), open_state)
         self._positions: dict[Place, Position] = {}
         self._inboxes: dict[Place, Inbox] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], StageWorker | SinkWorker] = {}
 
     @property
     def topics(self) -> tuple[Topic, ...]:
@@ -54,9 +54,17 @@ class Runner:
         """Starts a worker for each place; its first delivery will be at or behind the given offset."""
         for place, start in starts.items():
             inbox = self._inboxes[place] = Inbox(partial(self._throttle, place))
-            task = asyncio.create_task(self._worker(place, start, inbox).run(), name=f"{self.what.name}{place}")
-            self._tasks.add(task)
+            worker = self._worker(place, start, inbox)
+            task = asyncio.create_task(worker.run(), name=f"{self.what.name}{place}")
+            self._tasks[task] = worker
             task.add_done_callback(self._ended)
+
+    def renew(self, stage: Stage) -> None:
+        """Goes on with another stage of the same name and topics: all partitions from their next slices on."""
+        self.what = stage
+        for worker in self._tasks.values():
+            if isinstance(worker, StageWorker):
+                worker.renew(stage)
 
     def deliver(self, place: Place, entries: Sequence[Entry]) -> None:
         """Entries in offset order; those of a partition that was taken away are dropped."""
@@ -97,6 +105,6 @@ class Runner:
         self.throttle(place, full)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)

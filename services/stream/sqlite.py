@@ -20,7 +20,7 @@ from services.stream.log import Done, Draft, Drafts, Entry
 from services.stream.runner import Place, Runner
 from services.stream.sqlite_log import SqliteLog
 from services.stream.state import OpenState
-from services.stream.types import Lag, Message, Service, Sink, Stage
+from services.stream.types import Lag, Message, Sink, Stage, StageService
 
 
 class SqliteStreams:
@@ -55,7 +55,7 @@ class SqliteStreams:
                 places[i] = (number, first + nth)
         return places
 
-    def run(self, worker: Stage | Sink) -> Service:
+    def run(self, worker: Stage | Sink) -> StageService:
         group = f"tocsin.{worker.name}"
         runner = Runner(worker, SqlitePort(self._log, group), self._turn, self._clock, self._open_state)
         return StreamService(group, runner, partial(_transport, self._log, runner))

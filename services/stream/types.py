@@ -149,6 +149,14 @@ class Service(Protocol):
     async def failed(self) -> BaseException: ...
 
 
+class StageService(Service, Protocol):
+    """A running stage."""
+
+    def renew(self, stage: Stage) -> None:
+        """Goes on with `stage`, which has the same name and topics, without a restart: each partition from its next
+        slice on. What is due is asked anew of every key."""
+
+
 class Streams(Protocol):
     """A broker, whichever it is. `open_streams` in `services/stream/__init__.py` makes one from its URL."""
 
@@ -163,7 +171,7 @@ class Streams(Protocol):
     async def append(self, topic: Topic, messages: Sequence[Message]) -> list[tuple[int, int]]:
         """Writes all, returns (partition, offset) of each in order once every one is durable."""
 
-    def run(self, worker: Stage | Sink) -> Service:
+    def run(self, worker: Stage | Sink) -> StageService:
         """A Faust app of its own (group `tocsin.<name>`) for one stage or sink."""
 
     async def lag(self) -> list[Lag]:

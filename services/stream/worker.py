@@ -162,6 +162,11 @@ class StageWorker:
         self._changelog = Changelog(context.port, stage.state.name, partition, outputs)
         self._source_epoch = 0
         self._next_tick_ms = 0
+        self._next_stage: Stage | None = None
+
+    def renew(self, stage: Stage) -> None:
+        """Goes on with another stage of the same name and topics from the next slice on."""
+        self._next_stage = stage
 
     async def run(self) -> None:
         clock = self._context.clock
@@ -190,6 +195,9 @@ class StageWorker:
     async def _slice(self) -> None:
         context = self._context
         async with context.turn:
+            if self._next_stage is not None:
+                self._stage, self._next_stage = self._next_stage, None
+                self._due = DueKeys(self._state.keys, self._due_of)  # other rules, other times
             now = context.clock()
             entries = self.inbox.take(self._pace.size)
             due = self._due.pop(now, self._pace.size)

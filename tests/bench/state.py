@@ -21,8 +21,10 @@ import orjson
 from schemas.compact import expand, squeeze
 from schemas.known import HEADER_BYTES
 from schemas.topics import CLEARED, DECISIONS, KNOWN, PARTITIONS, TOPICS
+from services.enrich.context import EnrichmentData
 from services.enrich.domain import suffix_list
 from services.govern.compile import compile_policy
+from services.govern.settle import Rules
 from services.hub import Directory
 from services.migrate import upgrade
 from services.pipeline import core
@@ -144,7 +146,7 @@ def _decided(partners: Directory, shapes: Sequence[Shape], sources: int) -> list
         for other in range(sources)
     ]
     packed, _, _ = isolated.accept(partners.agreements, bundles, now)
-    stage = core(compile_policy(partners), suffix_list())
+    stage = core(Rules(compile_policy(partners), EnrichmentData(suffix_list())), bytes(32))
     values: list[bytes] = []
     for partition, records in enumerate(isolated.by_partition(isolated.messages_of(packed), now)):
         kept = MemoryState()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from base64 import b64decode
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from statistics import median
 
 from aiokafka.partitioner import murmur2
@@ -193,3 +195,26 @@ async def test_the_lag_of_every_group_is_known(names: Names, store: Store, strea
     wanted = {p: sum(q == p for _, (q, _) in placed[1_000:]) for p in range(4)}
     assert behind == wanted
     assert {lag.topic for lag in await streams.lag() if lag.group == group} == {names.source.name}
+
+
+def _marking(names: Names, mark: bytes) -> Stage:
+    """A stage that marks each key it meets; a key with another mark is due at once."""
+
+    def step(chunk: Chunk, state: Mapping[bytes, bytes]) -> Effects:
+        keys = [record.key for record in chunk.records] + list(chunk.due)
+        changes: dict[bytes, bytes | None] = dict.fromkeys(keys, mark)
+        return Effects([Output(names.output.name, key, mark) for key in keys], changes)
+
+    return replace(tally(names), step=step, due_ms=lambda value: None if value == mark else 0)
+
+
+async def test_other_rules_take_effect_without_a_restart(names: Names, store: Store, streams: Streams) -> None:
+    collected = Collector(names.sink, names.output)
+    async with running(streams, _marking(names, b"old"), collected) as (service, _):
+        await append(streams, names.source, messages(400, 300))
+        await until(lambda: len(collected.got) == 400)
+        service.renew(_marking(names, b"new"))
+        await until(lambda: len(collected.got) == 700)
+        more = await append(streams, names.source, messages(10, 10, start=400))
+        await until(lambda: len(collected.got) == 700 + len(more))
+    assert Counter(value for *_, value in collected.got) == {b"old": 400, b"new": 310}
