@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from uuid import UUID, uuid5
+import hashlib
 
-_NAMESPACE = UUID("3f1f3d0c-6b0e-5d0b-9c53-2f6f0f7f5a10")
+_NAMESPACE = bytes.fromhex("3f1f3d0c6b0e5d0b9c532f6f0f7f5a10")
 
 
 def outgoing_id(stix_type: str, fingerprint: bytes, generation: int = 0) -> str:
@@ -14,4 +14,9 @@ def outgoing_id(stix_type: str, fingerprint: bytes, generation: int = 0) -> str:
     the id from a guessed value. `generation` rises when an item is shared again after a withdrawal, because
     a revocation in STIX is for ever (STIX 2.1, section 3.6).
     """
-    return f"{stix_type}--{uuid5(_NAMESPACE, f'{fingerprint.hex()}/{generation}')}"
+    name = f"{fingerprint.hex()}/{generation}".encode()
+    digest = bytearray(hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50  # version 5
+    digest[8] = digest[8] & 0x3F | 0x80  # of RFC 9562
+    text = digest.hex()
+    return f"{stix_type}--{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -15,13 +15,13 @@ _LETTER = b'{"to":'
 
 
 class Seen(BaseModel):
-    """A copy of an item and those who hold it (hex bit set `to`). `created_ms` is since 1970."""
+    """A copy of an item and those who hold it (hex bit set `to`); `created` as in its body."""
 
     model_config = _FROZEN
 
     to: str
     id: str
-    created_ms: int
+    created: str
     markings: tuple[str, ...] = ()
     category: str = ""
 

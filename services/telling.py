@@ -8,6 +8,7 @@ from typing import Any
 from schemas.enrichment import ENRICHMENT_ID
 from schemas.errors import clip
 from schemas.markings import PINNED
+from schemas.timestamps import format_time
 
 MAX_SHOWN = 8
 
@@ -52,18 +53,23 @@ def _known(item: Mapping[str, Any]) -> Iterator[str]:
     if len(words) > MAX_SHOWN:
         yield f"            and {len(words) - MAX_SHOWN} more"
     for one in item.get("feedback", ())[:MAX_SHOWN]:
-        yield f"  {one['kind']:<9} {one['source']}: {one['value']}, {one['at'][:10]}"
+        yield f"  {one['kind']:<9} {one['source']}: {one['value']}, {_day(one['at_ms'])}"
     if found := item.get("enrichment"):
         facts = list(_facts(found))
         yield f"  found     {' · '.join(facts) or 'nothing'}  (data {found['data_version'][:12]})"
     if score := item.get("score"):
         parts = ", ".join(f"{name} {points:+d}" for name, points in score["parts"].items())
-        until = item.get("active_until")
-        yield f"  score     {score['value']} of 100: {parts}" + (f"; active until {until[:10]}" if until else "")
+        until_ms = item.get("active_until_ms")
+        until = "" if until_ms is None else f"; active until {_day(until_ms)}"
+        yield f"  score     {score['value']} of 100: {parts}{until}"
+
+
+def _day(ms: int) -> str:
+    return format_time(ms)[:10]
 
 
 def _word(word: Mapping[str, Any]) -> str:
-    days = " to ".join(dict.fromkeys((word["first_seen"][:10], word["last_seen"][:10])))
+    days = " to ".join(dict.fromkeys(map(_day, (word["first_seen_ms"], word["last_seen_ms"]))))
     parts = [
         f"{word['source']} ({word['reliability']})",
         "once" if word["count"] == 1 else f"{word['count']} times",

@@ -9,9 +9,8 @@ from typing import Any
 
 from schemas.agreement import Contributes
 from schemas.known import Known
-from schemas.timestamps import format_time
 from services.enrich.families import named
-from services.enrich.view import Heard, texts_of, view
+from services.enrich.view import Heard, View, texts_of, view
 from services.govern.compile import Compiled
 from services.govern.obligations import Local
 
@@ -24,8 +23,12 @@ def reliability_of(source: str, compiled: Compiled) -> str:
     return terms.reliability if terms else UNJUDGED
 
 
-def background(known: Known, compiled: Compiled, local: Local) -> dict[str, Any]:
-    """JSON: `contributions`, `feedback`, `enrichment` with its `data_version`, and the `score` with its parts."""
+def background(known: Known, whole: View | None, compiled: Compiled, local: Local) -> dict[str, Any]:
+    """JSON: `contributions`, `feedback`, `enrichment` with its `data_version`, and the `score` with its parts.
+
+    `whole` is what enrichment adds for who may see everything, where there is such a recipient. Times are ms since
+    1970.
+    """
     heard = [
         Heard(source, reliability_of(source, compiled), confidence_of(word.object, source, compiled), word)
         for source, word in sorted(known.contributions.items())
@@ -37,8 +40,8 @@ def background(known: Known, compiled: Compiled, local: Local) -> dict[str, Any]
                 "source": one.source,
                 "reliability": one.reliability,
                 "count": one.word.count,
-                "first_seen": format_time(one.word.first_seen_ms),
-                "last_seen": format_time(one.word.last_seen_ms),
+                "first_seen_ms": one.word.first_seen_ms,
+                "last_seen_ms": one.word.last_seen_ms,
                 "confidence": one.confidence,
                 "labels": list(one.word.labels),
                 "revoked": one.word.revoked,
@@ -47,14 +50,16 @@ def background(known: Known, compiled: Compiled, local: Local) -> dict[str, Any]
             for one in heard
         ],
         "feedback": [
-            {"source": one.source, "kind": one.kind, "value": one.value, "at": format_time(one.at_ms)}
+            {"source": one.source, "kind": one.kind, "value": one.value, "at_ms": one.at_ms}
             for _, one in sorted(known.feedback.items())
         ],
     }
     if known.type != "indicator":
         return found
-    in_force = [one for one in heard if not (one.word.revoked or one.word.gone)]
-    families = named(local.data, dict.fromkeys(text for one in heard for text in texts_of(one.word)))
+    seen = whole or _view(known, [one for one in heard if not (one.word.revoked or one.word.gone)], compiled, local)
+    families = (
+        seen.families if seen else named(local.data, dict.fromkeys(t for h in heard for t in texts_of(h.word)))
+    )
     found["enrichment"] = {
         "data_version": local.data.version,
         **context._asdict(),
@@ -62,12 +67,17 @@ def background(known: Known, compiled: Compiled, local: Local) -> dict[str, Any]
         "warnings": [warning._asdict() for warning in context.warnings],
         **families._asdict(),
     }
-    if in_force:
-        feedback = [(one, reliability_of(one.source, compiled)) for _, one in sorted(known.feedback.items())]
-        seen = view(known.kind, "", in_force, feedback, context, local.data, local.now_ms)
+    if seen:
         found["score"] = {"value": seen.score.value, "parts": dict(seen.score.parts)}
-        found["active_until"] = None if seen.active_until_ms is None else format_time(seen.active_until_ms)
+        found["active_until_ms"] = seen.active_until_ms
     return found
+
+
+def _view(known: Known, heard: list[Heard], compiled: Compiled, local: Local) -> View | None:
+    if not heard:
+        return None
+    feedback = [(one, reliability_of(one.source, compiled)) for _, one in sorted(known.feedback.items())]
+    return view(known.kind, "", heard, feedback, local.context, local.data, local.now_ms)
 
 
 def confidence_of(body: dict[str, Any], source: str, compiled: Compiled) -> int | None:

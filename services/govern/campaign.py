@@ -15,6 +15,7 @@ from schemas.handling import HANDLING_ID
 from schemas.known import Known, Sent
 from schemas.markings import Pap, Tlp, marking_id, pinned
 from schemas.reference import Seen, Standing
+from schemas.timestamps import parse_time
 from services.enrich.joins import Join
 from services.govern.compile import Compiled
 from services.govern.ledger import Lost
@@ -134,7 +135,7 @@ def _grouping(known: Known, members: Sequence[Seen]) -> Draft:
     }
     if category:
         body["extensions"] = {HANDLING_ID: {"extension_type": "property-extension", "category": category}}
-    created = sorted(copy.created_ms for copy in members)
+    created = sorted(parse_time(copy.created) for copy in members)
     return Draft(
         body=body,
         created_ms=created[MIN_MEMBERS - 1],

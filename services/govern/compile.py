@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,15 +23,16 @@ class Compiled:
     """The rules' view of all recipients. Every set is within `everyone`: the partners that receive at all.
 
     `cleared_for[t]` may have what is marked t; `honours[p]` can honour PAP p. `max_age` and `min_confidence`
-    pair a bound with those that stated it. `terms` are (first ms, end ms, recipient) of the agreements.
+    pair a bound with those that stated it. `turns` are the moments (ms since 1970) at which agreements begin or
+    end, `forces[n]` those whose agreement is in force before `turns[n]` and not before `turns[n - 1]`.
     """
 
-    stamp: bytes
     hash: str
     numbering: str
     everyone: Bits
     number: Mapping[str, Bits]
-    terms: tuple[tuple[int, int, Bits], ...]
+    turns: tuple[int, ...]
+    forces: tuple[Bits, ...]
     cleared_for: Mapping[Tlp, Bits]
     honours: Mapping[Pap, Bits]
     onward: Mapping[str, Bits]
@@ -45,11 +47,11 @@ class Compiled:
     markings: Mapping[str, str]
 
     def in_force(self, now_ms: int) -> Bits:
-        return union(who for starts, ends, who in self.terms if starts <= now_ms < ends)
+        return self.forces[bisect_right(self.turns, now_ms)]
 
     def next_turn_ms(self, now_ms: int) -> int | None:
         """When the next agreement begins or ends after now, if any does."""
-        return min((t for starts, ends, _ in self.terms for t in (starts, ends) if t > now_ms), default=None)
+        return next(iter(self.turns[bisect_right(self.turns, now_ms) :]), None)
 
 
 def compile_policy(directory: Directory) -> Compiled:
@@ -72,15 +74,19 @@ def compile_policy(directory: Directory) -> Compiled:
         distinct = sorted({value(terms) for terms in receives.values()})
         return tuple((bound, who(partial(_equals, value, bound))) for bound in distinct)
 
+    terms = [(_midnight_ms(p.starts), _midnight_ms(p.ends), number[p.id]) for p in _partners(agreements, number)]
+    turns = tuple(sorted({at for starts, ends, _ in terms for at in (starts, ends)}))
+
+    def in_force(at_ms: int) -> Bits:
+        return union(who for starts, ends, who in terms if starts <= at_ms < ends)
+
     return Compiled(
-        stamp=bytes.fromhex(directory.policy_hash)[:8],
         hash=directory.policy_hash,
         numbering=directory.numbering,
         everyone=union(number.values()),
         number=number,
-        terms=tuple(
-            (_midnight_ms(p.starts), _midnight_ms(p.ends), number[p.id]) for p in _partners(agreements, number)
-        ),
+        turns=turns,
+        forces=tuple(in_force(before) for before in (turns[0] - 1, *turns)) if turns else (NOBODY,),
         cleared_for={tlp: who(partial(_up_to, tlp)) for tlp in Tlp},
         honours={pap: who(partial(_up_to, pap)) for pap in Pap},
         onward=by(lambda terms: [terms.onward]),

@@ -130,6 +130,7 @@ def _held(to: Bits, draft: Draft, body: dict[str, Any], number: int, created_ms:
 
 
 def _copy(held: Held, body: dict[str, Any], draft: Draft) -> Copy:
+    view = draft.view
     return Copy(
         to=held.to,
         live=True,
@@ -141,8 +142,8 @@ def _copy(held: Held, body: dict[str, Any], draft: Draft) -> Copy:
         last_seen=format_time(draft.last_seen_ms),
         tlp=draft.tlp.label,
         value=draft.value,
-        score=draft.score,
-        active_until="" if draft.active_until_ms is None else format_time(draft.active_until_ms),
+        score=None if view is None else view.score.value,
+        active_until="" if view is None or view.active_until_ms is None else format_time(view.active_until_ms),
     )
 
 

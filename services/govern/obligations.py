@@ -96,10 +96,10 @@ class Draft(NamedTuple):
     last_seen_ms: int
     tlp: Tlp
     value: str
-    score: int | None = None
-    active_until_ms: int | None = None
-    next_ms: int | None = None
-    """When time alone makes another copy."""
+    view: View | None = None
+    """What enrichment adds, of an indicator."""
+    whole: bool = False
+    """Whether it is made of all that is known of the item."""
 
 
 class Local(NamedTuple):
@@ -151,12 +151,8 @@ def merge_visible(
     if known.type == "indicator":
         seen = view(known.kind, stated or "", heard, feedback, local.context, local.data, local.now_ms)
         extensions |= _enrichment(seen, local)
-        draft = draft._replace(
-            category=seen.category,
-            score=seen.score.value,
-            active_until_ms=seen.active_until_ms,
-            next_ms=seen.next_ms,
-        )
+        whole = (len(visible), len(feedback)) == (len(known.contributions), len(known.feedback))
+        draft = draft._replace(category=seen.category, view=seen, whole=whole)
     if extensions:
         body["extensions"] = extensions
     return draft

@@ -15,7 +15,6 @@ from schemas.errors import Misconfigured
 from schemas.known import NEVER_MS, Contribution, Feedback, Known, Sent
 from schemas.outgoing import outgoing_id
 from schemas.reference import Seen, Standing
-from schemas.timestamps import parse_time
 from services.enrich.context import EnrichmentData, look
 from services.enrich.families import named
 from services.enrich.joins import Join, by_value, by_word
@@ -101,7 +100,7 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
     if digest != known.judged or turned.sent != known.sent:
         sent_before = known.sent
         known = known.model_copy(update={"counter": known.counter + 1, "judged": digest, "sent": turned.sent})
-        decision = _decision(known, fingerprint, judgements, errors, rules, local, epoch)
+        decision = _decision(known, fingerprint, judgements, errors, drafts, rules, local, epoch)
         if turned.sent != sent_before:
             cleared = _cleared(known, fingerprint, turned.copies, rules, local, epoch)
     return Settled(
@@ -136,6 +135,7 @@ def _decision(
     fingerprint: bytes,
     judgements: tuple[Judgement, ...],
     errors: Iterable[str],
+    drafts: Iterable[tuple[Bits, Draft]],
     rules: Rules,
     local: Local,
     epoch: int,
@@ -153,7 +153,7 @@ def _decision(
         numbering=rules.compiled.numbering,
         judgements=judgements,
         errors=tuple(errors),
-        background=background(known, rules.compiled, local),
+        background=background(known, next((d.view for _, d in drafts if d.whole), None), rules.compiled, local),
     )
 
 
@@ -288,7 +288,7 @@ def _standing(known: Known, turned: Turn, epoch: int) -> Standing:
             Seen(
                 to=copy.to,
                 id=copy.body["id"],
-                created_ms=parse_time(copy.body["created"]),
+                created=copy.body["created"],
                 markings=tuple(copy.body.get("object_marking_refs", ())),
                 category=copy.category,
             )
@@ -329,7 +329,7 @@ def _due_ms(
     for j in judged:
         if j.facts is not None:
             turns += [j.facts.newest_ms + days * DAY_MS + 1 for days, _ in compiled.max_age]
-    turns += [draft.next_ms for _, draft in drafts if draft.next_ms is not None]
+    turns += [draft.view.next_ms for _, draft in drafts if draft.view and draft.view.next_ms is not None]
     turns += [one.from_ms for one in known.feedback.values()]
     turns.append(known.waiting_ms)
     return min((turn_ms for turn_ms in turns if turn_ms > now_ms), default=NEVER_MS)
