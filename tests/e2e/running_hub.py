@@ -57,15 +57,15 @@ def environment(data: Path, url: str = "", **settings: str) -> dict[str, str]:
 
 
 @contextmanager
-def running_hub(data: Path) -> Iterator[RunningHub]:
-    """A hub with the embedded defaults on a free port; killed at the end if it still runs."""
+def running_hub(data: Path, **settings: str) -> Iterator[RunningHub]:
+    """A hub with the embedded defaults (but for `settings`) on a free port; killed at the end if it still runs."""
     started = time.monotonic()
     with (
         _log_of(data).open("a") as log,
         subprocess.Popen(
             [sys.executable, "-m", "services.cli", "up", "--data", str(data), "--port", "0"],
             cwd=ROOT,
-            env=environment(data),
+            env=environment(data, **settings),
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
