@@ -17,7 +17,7 @@ from schemas.errors import BodyRefused, ItemRefused, TocsinError, clip, not_unde
 from schemas.patterns import Parsed
 from schemas.patterns import parse as parse_pattern
 from schemas.safejson import control_character, pointer_to, walk
-from schemas.stix_rules import relation_faults
+from schemas.stix_rules import exclusion_faults, relation_faults
 from schemas.stix_types import TYPES, StixType, custom_type
 from schemas.stix_upgrade import upgrade
 from schemas.stix_values import missing
@@ -227,6 +227,7 @@ def read_object(
     stix_type = TYPES.get(type_) or custom_type(type_, versioned="created" in body)
     version = _version_of(body, stix_type, pointer, notes)
     faults = upgrade(body, type_, stix_type, notes) if version == "2.0" else []
+    faults += exclusion_faults(body, type_)
     faults += _property_faults(body, stix_type)
     if faults and version == "2.0":
         faults = _less_imprecise(faults, notes)

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas import markings
 from schemas.errors import ItemRefused, clip
 from schemas.stix_types import StixType
 from schemas.stix_values import below, missing, refusal, select
 from schemas.timestamps import exact
+
+
+class _Bar(NamedTuple):
+    """The property `name` has no place beside `by`, or, if `value` is given, where `by` has that value."""
+
+    name: str
+    by: str
+    value: bool | None = None
+
+
+_BARS: Mapping[str, tuple[_Bar, ...]] = {
+    "artifact": (_Bar("url", "payload_bin"),),
+    "email-message": (_Bar("body_multipart", "is_multipart", False), _Bar("body", "is_multipart", True)),
+    "network-traffic": (_Bar("end", "is_active", True),),
+    "observed-data": (_Bar("objects", "object_refs"),),
+}
+
+
+def exclusion_faults(body: Mapping[str, Any], type_: str) -> Iterator[ItemRefused]:
+    """What may not stand together, well-formed or not (STIX 2.1 sections 4.14, 6.1, 6.6 and 6.12)."""
+    for name, by, value in _BARS.get(type_, ()):
+        if name in body and by in body and value in (None, body[by]):
+            what = f"this has no place {'beside' if value is None else 'where'} {by}"
+            what += "" if value is None else f" is {str(value).lower()}"
+            yield below(refusal("property-value", what, "keep one of the two"), name)
 
 
 def relation_faults(body: Mapping[str, Any], type_: str, stix_type: StixType) -> Iterator[ItemRefused]:
@@ -62,9 +87,7 @@ def _marking_faults(body: Mapping[str, Any]) -> Iterator[ItemRefused]:
 
 
 def _artifact_faults(body: Mapping[str, Any]) -> Iterator[ItemRefused]:
-    if "payload_bin" in body and "url" in body:
-        yield below(refusal("property-value", "payload_bin and url exclude each other", "keep one"), "url")
-    elif "url" in body and "hashes" not in body:
+    if "url" in body and "hashes" not in body:
         yield missing("hashes")
 
 
@@ -74,16 +97,9 @@ def _location_faults(body: Mapping[str, Any]) -> Iterator[ItemRefused]:
             yield missing(needed)
 
 
-def _observation_faults(body: Mapping[str, Any]) -> Iterator[ItemRefused]:
-    if "objects" in body and "object_refs" in body:
-        what = "objects and object_refs exclude each other"
-        yield below(refusal("property-value", what, "keep one"), "objects")
-
-
 _SPECIAL: Mapping[str, Callable[[Mapping[str, Any]], Iterator[ItemRefused]]] = {
     "artifact": _artifact_faults,
     "location": _location_faults,
     "malware": _malware_faults,
     "marking-definition": _marking_faults,
-    "observed-data": _observation_faults,
 }

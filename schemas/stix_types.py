@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from schemas import stix_extensions as inner
 from schemas import stix_values as values
 from schemas.stix_values import Check
 
@@ -47,7 +48,9 @@ _KINDS: Mapping[str, Check] = {
     "texts": values.list_of(values.text),
     "objects": values.list_of(values.json_object),
     "phases": values.list_of(values.kill_chain_phase),
-    "hashes": values.hashes,
+    "hashes": values.file_hashes,
+    "parts": values.list_of(inner.mime_part),
+    "certificate": inner.certificate_extensions,
     "kebab": values.kebab,
     "count": values.number(0, 999_999_999, whole=True),
     "positive": values.number(1, 999_999_999, whole=True),
@@ -96,7 +99,7 @@ _ANY: dict[str, Check] = {
     "spec_version": values.text,
     "object_marking_refs": values.list_of(values.identifier(("marking-definition",))),
     "granular_markings": values.list_of(values.granular_marking),
-    "extensions": values.extensions,
+    "extensions": inner.extensions,
 }
 _VERSIONED: dict[str, Check] = _ANY | {
     "created_by_ref": _KINDS["identity"],
@@ -174,7 +177,7 @@ _OBSERVABLE = {
     "email-addr": "value! display_name belongs_to_ref:account",
     "email-message": """is_multipart!:bool date:time content_type from_ref:mailbox sender_ref:mailbox
         to_refs:mailboxes cc_refs:mailboxes bcc_refs:mailboxes message_id subject received_lines:texts
-        additional_header_fields:object body body_multipart:objects raw_email_ref:artifact""",
+        additional_header_fields:object body body_multipart:parts raw_email_ref:artifact""",
     "file": """hashes:hashes size:size name name_enc magic_number_hex mime_type ctime:time mtime:time atime:time
         parent_directory_ref:directory contains_refs:refs content_ref:artifact""",
     "ipv4-addr": "value! resolves_to_refs:interfaces belongs_to_refs:networks",
@@ -197,7 +200,7 @@ _OBSERVABLE = {
         number_of_subkeys:size""",
     "x509-certificate": """is_self_signed:bool hashes:hashes version serial_number signature_algorithm issuer
         validity_not_before:time validity_not_after:time subject subject_public_key_algorithm
-        subject_public_key_modulus subject_public_key_exponent:int x509_v3_extensions:object""",
+        subject_public_key_modulus subject_public_key_exponent:int x509_v3_extensions:certificate""",
 }
 
 _ORDERS: Mapping[str, tuple[Order, ...]] = {
@@ -265,6 +268,8 @@ def _type(name: str, family: Family, line: str) -> StixType:
             own.append(property_)
         own_names.append(property_)
         checks[property_] = _KINDS[kind or "text"]
+    if name == "observed-data":
+        checks["objects"] = inner.embedded({name: type_.checks for name, type_ in _OBSERVED.items()})
     orders = (*_ALL_ORDERS, *_ORDERS.get(name, ()))
     return StixType(
         family=family,
@@ -282,13 +287,14 @@ def _types(family: Family, table: Mapping[str, str]) -> Iterable[tuple[str, Stix
     return ((name, _type(name, family, line)) for name, line in table.items())
 
 
+_OBSERVED = MappingProxyType(dict(_types("observable", _OBSERVABLE)))
 TYPES: Mapping[str, StixType] = MappingProxyType(
     dict(
         [
             *_types("domain", _DOMAIN),
             *_types("relationship", _RELATIONSHIP),
             *_types("meta", _META),
-            *_types("observable", _OBSERVABLE),
+            *_OBSERVED.items(),
         ]
     )
 )

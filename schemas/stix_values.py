@@ -150,7 +150,9 @@ def one_of(words: Iterable[str]) -> Check:
     return check
 
 
-def _matching(matches: Callable[[str], object], what: str, hint: str, code: str = "property-value") -> Check:
+def matching(matches: Callable[[str], object], what: str, hint: str, code: str = "property-value") -> Check:
+    """A text that `matches` takes."""
+
     def check(value: Any) -> None:
         text(value)
         if not matches(value):
@@ -159,14 +161,14 @@ def _matching(matches: Callable[[str], object], what: str, hint: str, code: str 
     return check
 
 
-lang = _matching(_lang_matches, "language tag", "a tag of RFC 5646, such as en or pt-BR")
-selector = _matching(
+lang = matching(_lang_matches, "language tag", "a tag of RFC 5646, such as en or pt-BR")
+selector = matching(
     _selector_matches,
     "selector",
     "a property's name, then .name or .[index] for what is in it",
     "selector-invalid",
 )
-kebab = _matching(_kebab_matches, "relationship type", "use only a-z, 0-9 and hyphens")
+kebab = matching(_kebab_matches, "relationship type", "use only a-z, 0-9 and hyphens")
 
 
 def identifier(types: Iterable[str] = (), but_not: Iterable[str] = ()) -> Check:
@@ -230,6 +232,27 @@ def hashes(value: Any) -> None:
             raise below(_wrong(digest, "a string"), name)
 
 
+_DIGEST_CHARS: Mapping[str, int] = {
+    "md5": 32,
+    "sha1": 40,
+    "sha256": 64,
+    "sha512": 128,
+    "sha3256": 64,
+    "sha3512": 128,
+}
+_hexadecimal = re.compile(r"[0-9a-fA-F]+").fullmatch
+
+
+def file_hashes(value: Any) -> None:
+    """As `hashes`, and every digest is as long as its algorithm makes them (section 10.6)."""
+    hashes(value)
+    for name, digest in value.items():
+        wanted = _DIGEST_CHARS.get(name.replace("-", "").replace("_", "").lower())
+        if wanted and (len(digest) != wanted or not _hexadecimal(digest)):
+            what = f"{clip(digest)!r} is no digest of {clip(name)}"
+            raise below(refusal("property-value", what, f"write it with {wanted} hexadecimal digits"), name)
+
+
 def translations(value: Any) -> None:
     """Language to the translated properties (section 7.1)."""
     json_object(value)
@@ -241,18 +264,26 @@ def translations(value: Any) -> None:
             raise below(fault, clip(name)) from None
 
 
-base64 = _matching(
-    re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?").fullmatch,
+base64 = matching(
+    re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+").fullmatch,
     "base64",
     "encode it as RFC 4648 section 4 says",
 )
 
 kill_chain_phase = fields(("kill_chain_name", "phase_name"), {"kill_chain_name": text, "phase_name": text})
-external_reference = fields(
+_external_reference = fields(
     ("source_name",),
     {"source_name": text, "description": text, "url": text, "external_id": text, "hashes": hashes},
-    ("description", "url", "external_id"),
 )
+
+
+def external_reference(value: Any) -> None:
+    """Where else something is described (section 2.5): its source's name says too little by itself."""
+    _external_reference(value)
+    if not any(name in value for name in ("description", "url", "external_id")):
+        what = "beside source_name, none of description, url, external_id is there"
+        raise refusal("property-missing", what, "add one of them")
+
 
 _EXTENSION_TYPES = one_of(("new-sdo", "new-sco", "new-sro", "property-extension", "toplevel-property-extension"))
 extension_types = list_of(_EXTENSION_TYPES)

@@ -95,10 +95,36 @@ def test_invalid_is_refused_and_its_property_named(verdicts: list[Verdict], type
     assert not wrong, listed(wrong)
 
 
-def test_of_the_other_types_hardly_an_invalid_one_is_taken(verdicts: list[Verdict]) -> None:
-    """What is left needs rules inside predefined extensions, or of one type alone."""
-    taken = [v for v in of(verdicts, "invalid", "high") if not is_core(v) and not v.refusals]
-    assert len(taken) <= 7, listed(taken)
+def test_of_the_other_types_every_invalid_one_is_refused_and_its_property_named(verdicts: list[Verdict]) -> None:
+    found = [verdict for verdict in of(verdicts, "invalid", "high") if not is_core(verdict)]
+    assert len(found) > 50
+    wrong = [verdict for verdict in found if not verdict.refusals or not verdict.names_the_property]
+    assert not wrong, listed(wrong)
+
+
+LENIENT = {
+    "custom properties under names of any form, noted for sources that agreed to strict STIX": """sv-0002 sv-0019
+        sv-0035 sv-0050 sv-0051 sv-0052 sv-0127 ps-0184""",
+    "something empty, noted": "sv-0036",
+    "words of lists that others keep and lengthen: languages, encodings, MIME types, CPE, CVE, CAPEC": """sv-0011
+        sv-0040 sv-0105 sv-0109 sv-0112 sv-0130 sv-0131 sv-0163 sv-0164 sv-0165 sv-0166 sv-0167""",
+    "a value that is no address or URL, but the word of its source": """sv-0056 sv-0057 sv-0058 sv-0059 sv-0060
+        sv-0061 sv-0062 sv-0063 sv-0064 sv-0065 sv-0066 sv-0067 sv-0110 sv-0132 sv-0133 sv-0135""",
+    "object types and properties that users' patterns hold, as app:id": "sv-0045 sv-0046 sv-0047",
+    "custom types and extensions, which need not be known": "sv-0025 sv-0027 sv-0125",
+    "identifiers of any version of UUID": "sv-0129",
+    "payloads and translations that nothing reads": "sv-0069 sv-0113",
+    "bodies of well-known markings, which are known by their ids": "sv-0082 sv-0085 sv-0089",
+}
+"""What one validator refuses and the hub takes: why, and which."""
+
+
+def test_what_is_taken_though_one_validator_refuses_it(verdicts: list[Verdict]) -> None:
+    found = list(of(verdicts, "invalid", "medium"))
+    assert len(found) == 104
+    taken = {"-".join(Path(v.entry["file"]).name.split("-")[:2]): v for v in found if not v.refusals}
+    reviewed = {name for names in LENIENT.values() for name in names.split()}
+    assert taken.keys() == reviewed, listed([v for name, v in taken.items() if name not in reviewed])
 
 
 def test_every_refusal_says_what_where_and_what_to_do(verdicts: list[Verdict]) -> None:
