@@ -15,105 +15,21 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import idna
 
-from schemas.errors import ItemRefused
+from schemas.fingerprint_text import MAX_BYTES as MAX_BYTES
+from schemas.fingerprint_text import Ioc as Ioc
+from schemas.fingerprint_text import clean_text as clean_text
+from schemas.fingerprint_text import lower, named, nfc
+from schemas.fingerprint_text import refang as refang
 
-MAX_BYTES: Final = 65_536
 FINGERPRINT_BYTES: Final = 16
 
 _MAX_DOMAIN_CHARS = 253  # RFC 1035 section 2.3.4; no longer name can be looked up, so none is worth IDNA's time
-_MAX_MARKS = 64
-_MAX_NESTED_BRACKETS = 8
-
-
-class Ioc(NamedTuple):
-    """An indicator's identity; `value` is canonical for its `kind`."""
-
-    kind: str
-    value: str
-
-
-# --- text ---------------------------------------------------------------------------------------------------
-
-_INVISIBLE = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
-
-
-def clean_text(raw: str) -> str:
-    """`raw` in Unicode NFC, without soft hyphens and zero-width characters, without white space at its ends."""
-    if len(raw) > MAX_BYTES // 4:
-        _check_length(raw)
-    if raw.isascii():
-        return raw.strip()
-    _check_marks(raw)
-    # again after the deletion, which may have joined a letter and its mark
-    return _nfc(_nfc(raw).translate(_INVISIBLE)).strip()
-
-
-def _nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
-
-
-def _lower(text: str) -> str:
-    return text.lower() if text.isascii() else _nfc(text.lower())
-
-
-def _check_length(raw: str) -> None:
-    size = len(raw.encode("utf-8", "surrogatepass"))
-    if size > MAX_BYTES:
-        raise ItemRefused(
-            "value-too-long",
-            f"the value has {size} bytes, more than the {MAX_BYTES} that one may have",
-            hint="send one indicator per value",
-        )
-
-
-def _check_marks(raw: str) -> None:
-    """Normalisation takes time quadratic in the longest run of combining marks; no language needs a long one."""
-    if len(raw) <= 1024:
-        return
-    run = 0
-    for character in raw:
-        run = run + 1 if character > "\u02ff" and unicodedata.category(character)[0] == "M" else 0
-        if run > _MAX_MARKS:
-            raise ItemRefused(
-                "value-malformed",
-                f"the value has more than {_MAX_MARKS} combining marks in a row",
-                hint="remove the marks; no script needs so many on one letter",
-            )
-
-
-_FANG = re.compile(
-    r"\[(?::(?://)?|/)\]"
-    r"|\[(?:\.|@|dot|at)\]|\((?:\.|dot|at)\)|\{\.\}",
-    re.IGNORECASE,
-)
-_FANG_TEXT: Mapping[str, str] = {"dot": ".", "at": "@"}
-_HXXP = re.compile(r"hxxp(?=s?(?::|//))", re.IGNORECASE)
-
-
-def refang(text: str) -> str:
-    """`text` with the usual ways of making an address harmless undone: `hxxp`, `[.]`, `(dot)`, `[at]`, `[://]` …
-
-    Nested ones (`[[.]]`) are undone a few levels deep. `hxxp` counts at the beginning, before `:` or `//`.
-    """
-    for _ in range(_MAX_NESTED_BRACKETS):
-        if not any(bracket in text for bracket in "[({"):
-            break
-        text, replaced = _FANG.subn(_unfanged, text)
-        if not replaced:
-            break
-    return "http" + text[4:] if _HXXP.match(text) else text
-
-
-def _unfanged(match: re.Match[str]) -> str:
-    inner = match[0][1:-1].lower()
-    return _FANG_TEXT.get(inner, inner)
 
 
 # --- hosts --------------------------------------------------------------------------------------------------
@@ -142,13 +58,13 @@ def _host(text: str) -> Ioc | None:
 
 def _name(text: str) -> Ioc | None:
     """A domain or an address from a text that is neither a network nor a URL."""
-    text = _WILDCARDS.sub("", _trimmed(_UNICODE_DOTS.sub(".", _lower(text))))
+    text = _WILDCARDS.sub("", _trimmed(_UNICODE_DOTS.sub(".", lower(text))))
     address = _address(text)
     if address is None and (with_port := _PORT(text)):
         text = _trimmed(with_port[1])
     if address is None and len(text) <= _MAX_DOMAIN_CHARS:
         text = _trimmed(".".join(map(_a_label, text.split("."))))
-    return address or _address(text) or _named("domain", text)
+    return address or _address(text) or named("domain", text)
 
 
 def _trimmed(text: str) -> str:
@@ -216,7 +132,7 @@ def url(raw: str) -> Ioc | None:
     None where an http(s) URL has no host.
     """
     # escapes first: what they hide may itself be a defanged dot
-    text = refang(_nfc(_ESCAPE.sub(_escape, clean_text(raw))))
+    text = refang(nfc(_ESCAPE.sub(_escape, clean_text(raw))))
     scheme, rest = _split_scheme(text)
     end = _AUTHORITY_END(rest)
     cut = end.start() if end else len(rest)
@@ -253,7 +169,7 @@ def _escape(match: re.Match[str]) -> str:
 
 def email(raw: str) -> Ioc | None:
     """An e-mail address in lower case, its domain as by `host`; None without `@` or without a domain."""
-    local, at, domain = _lower(refang(clean_text(raw))).rpartition("@")
+    local, at, domain = lower(refang(clean_text(raw))).rpartition("@")
     name = _name(domain) if at else None
     return Ioc("email", f"{local}@{name.value}") if name else None
 
@@ -291,20 +207,20 @@ _BACKSLASHES = re.compile(r"\\{2,}")
 
 def registry_key(raw: str) -> Ioc | None:
     """A Windows registry key in lower case with its hive spelled out and single backslashes."""
-    key = _BACKSLASHES.sub(r"\\", _lower(clean_text(raw)))
+    key = _BACKSLASHES.sub(r"\\", lower(clean_text(raw)))
     hive, separator, rest = key.partition("\\")
-    return _named("registry-key", _HIVES.get(hive, hive) + separator + rest)
+    return named("registry-key", _HIVES.get(hive, hive) + separator + rest)
 
 
 def file_name(raw: str) -> Ioc | None:
     """A file's name, or its path where the name holds a `/` or a backslash."""
     name = clean_text(raw)
-    return _named("file-path" if "/" in name or "\\" in name else "file-name", name)
+    return named("file-path" if "/" in name or "\\" in name else "file-name", name)
 
 
 def ios_profile_id(raw: str) -> Ioc | None:
     """The identifier of an iOS configuration profile, in lower case."""
-    return _named("ios-profile-id", _lower(clean_text(raw)))
+    return named("ios-profile-id", lower(clean_text(raw)))
 
 
 _DIGITS = re.compile(r"[0-9]{1,10}").fullmatch
@@ -326,11 +242,7 @@ VERBATIM_KINDS: Final = (
 
 def verbatim(kind: str, raw: str) -> Ioc | None:
     """An indicator of a kind whose value stays as it is, case included."""
-    return _named(kind, clean_text(raw))
-
-
-def _named(kind: str, value: str) -> Ioc | None:
-    return Ioc(kind, value) if value else None
+    return named(kind, clean_text(raw))
 
 
 # --- by STIX object path ------------------------------------------------------------------------------------
