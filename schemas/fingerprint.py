@@ -2,8 +2,10 @@
 
 Kinds: `domain` `ipv4` `ipv6` `cidr` `url` `email` `asn`, the file hashes `md5` `sha1` `sha256` `sha512`, the
 certificate hashes `cert-md5` … `cert-sha512`, `badhash`, `file-name` `file-path` `dir-path` `process-name`
-`process-cmd` `app-id` `ios-profile-id` `android-property` `registry-key` `user-account` `email-subject`,
-`complex` (a whole STIX pattern) and `other:<STIX object path>`.
+`process-cmd` `app-id` `ios-profile-id` `android-property` `registry-key` `user-account` `email-subject`, the
+kinds of `schemas/fingerprint_people.py` (`phone-number` `social-account` `crypto-address`) and of
+`schemas/fingerprint_machines.py` (`mac` `ja3` `ja3s` `ja4` `pdq` `tmk`), `complex` (a whole STIX pattern) and
+`other:<STIX object path>`.
 
 Canonicalisation is idempotent: a canonical value read again gives itself, so that what one hub sends out is
 the same indicator to the next. A function that returns None says that the text names no indicator of that
@@ -21,6 +23,16 @@ from typing import Final
 
 import idna
 
+from schemas.fingerprint_machines import ja3 as ja3
+from schemas.fingerprint_machines import ja3s as ja3s
+from schemas.fingerprint_machines import ja4 as ja4
+from schemas.fingerprint_machines import mac_address as mac_address
+from schemas.fingerprint_machines import pdq as pdq
+from schemas.fingerprint_machines import tmk as tmk
+from schemas.fingerprint_people import account, address_of
+from schemas.fingerprint_people import crypto_address as crypto_address
+from schemas.fingerprint_people import phone_number as phone_number
+from schemas.fingerprint_people import social_account as social_account
 from schemas.fingerprint_text import MAX_BYTES as MAX_BYTES
 from schemas.fingerprint_text import Ioc as Ioc
 from schemas.fingerprint_text import clean_text as clean_text
@@ -249,6 +261,9 @@ def verbatim(kind: str, raw: str) -> Ioc | None:
 
 Rule = Callable[[str], Ioc | None]
 
+ACCOUNT_PATH: Final = "user-account"
+"""In the place of a path: both the type and the login of an account, as `social_account` writes them."""
+
 _PATHS: Mapping[str, Rule] = {
     **dict.fromkeys(
         (
@@ -273,7 +288,20 @@ _PATHS: Mapping[str, Rule] = {
     "windows-registry-key:key": registry_key,
     "user-account:user_id": partial(verbatim, "user-account"),
     **dict.fromkeys(("email:subject", "email-message:subject"), partial(verbatim, "email-subject")),
+    ACCOUNT_PATH: social_account,
 }
+# STIX has no types for telephone numbers and payment addresses: these are the names that OpenCTI gave them; nor
+# has it a place for TLS fingerprints, which are put where it has that of HTTP requests
+_STRICT_PATHS: Mapping[str, Rule] = {
+    "autonomous-system:number": asn,
+    "mac-addr:value": mac_address,
+    "phone-number:value": phone_number,
+    "cryptocurrency-wallet:value": crypto_address,
+    "network-traffic:extensions.'tls-ext'.ja3": ja3,
+    "network-traffic:extensions.'tls-ext'.ja3s": ja3s,
+    "network-traffic:extensions.'tls-ext'.ja4": ja4,
+}
+_MEDIA_HASHES: Mapping[str, Rule] = {"PDQ": pdq, "TMK": tmk}
 _QUOTED_STEP = re.compile(r"'([^'\\]*+(?:\\.[^'\\]*+)*+)'", re.DOTALL)
 _PLAIN_STEP = re.compile(r"[A-Za-z_][A-Za-z0-9_]*").fullmatch
 
@@ -295,11 +323,15 @@ def from_path(path: str, literal: str) -> Ioc | None:
         return rule(literal)
     path = plain_path(path)
     if path.startswith("file:hashes."):
+        name = path.removeprefix("file:hashes.").upper()
+        if media_hash := _MEDIA_HASHES.get(name):
+            return media_hash(literal) or verbatim(f"other:file:hashes.{name}", literal)
         return file_hash(literal)
     if path.startswith(("x509-certificate:hashes.", "app:cert.")):
         return file_hash(literal, certificate=True)
-    if path == "autonomous-system:number" and (number := asn(literal)):
-        return number
+    strict = _STRICT_PATHS.get(path)
+    if strict and (found := strict(literal)):
+        return found
     rule = _PATHS.get(path)
     return rule(literal) if rule else verbatim(f"other:{path}", literal)
 
@@ -328,6 +360,16 @@ _TYPES: Mapping[str, Rule] = {
     "filename": file_name,
     "regkey": registry_key,
     "mobile-application-id": partial(verbatim, "app-id"),
+    **dict.fromkeys(("phone-number", "phone_number"), phone_number),
+    **dict.fromkeys(("github-username", "github-organisation"), partial(account, "github")),
+    "twitter-id": partial(account, "twitter"),
+    "jabber-id": partial(account, "xmpp"),
+    **dict.fromkeys(("mac-address", "mac-eui-64"), mac_address),
+    **{currency: partial(address_of, currency) for currency in ("btc", "dash", "xmr")},
+    "ja3-fingerprint-md5": ja3,
+    **dict.fromkeys(("pdq", "hash_pdq"), pdq),  # ThreatExchange
+    **dict.fromkeys(("tmk", "hash_tmk"), tmk),
+    "hash_video_md5": file_hash,
 }
 _HASH_TYPES = ("md5", "sha1", "sha256", "sha512")
 

@@ -3,6 +3,11 @@
 Nearly all patterns of real feeds are one comparison, or a few joined by OR: those are read here, by a
 recogniser that knows less than the grammar and so never takes what the grammar refuses. All others go
 through the parser of stix2-patterns, which takes about 20 µs per token and so gets a bounded number of them.
+
+An AND is of kind `complex`, with one exception: the type and the login of an account, and nothing else, in one
+observation (`[user-account:account_type = 'github' AND user-account:account_login = 'someone']`, as MISP writes
+them) are two halves of one name. They count as an equality whose kind is `social-account`, also within an OR. An
+account of a machine (`unix`, `windows-local` …) is no name in the world, so that a pattern with one stays complex.
 """
 
 from __future__ import annotations
@@ -15,7 +20,17 @@ from stix2patterns.exceptions import ParseException
 from stix2patterns.v21.pattern import Pattern
 
 from schemas.errors import ItemRefused, clip
-from schemas.fingerprint import MAX_BYTES, PATTERN_KEYWORDS, Ioc, asn, clean_text, from_path, plain_path
+from schemas.fingerprint import (
+    ACCOUNT_PATH,
+    MAX_BYTES,
+    PATTERN_KEYWORDS,
+    Ioc,
+    asn,
+    clean_text,
+    from_path,
+    plain_path,
+)
+from schemas.fingerprint_people import account
 
 MAX_TOKENS: Final = 4096
 MAX_DEPTH: Final = 32
@@ -230,7 +245,7 @@ def _joined(rule: str, parts: list[_Part]) -> _Part:
     texts = [text for part in parts for text in _as_operands(part, operator)]
     if rule not in _REPETITION_COUNTS:
         texts = list(dict.fromkeys(texts))
-    equalities = _all_equalities(parts) if operator == "OR" else None
+    equalities = _all_equalities(parts) if operator == "OR" else _account(parts) if rule in _INNER_AND else None
     if len(texts) == 1:
         return parts[0]._replace(equalities=equalities)
     return _Part(operator, tuple(texts if operator == "FOLLOWEDBY" else sorted(texts)), equalities)
@@ -243,6 +258,21 @@ def _all_equalities(parts: list[_Part]) -> list[tuple[str, str]] | None:
             return None
         found += part.equalities
     return found
+
+
+_INNER_AND = frozenset({"ComparisonExpressionAndContext"})
+_HALVES = ("user-account:account_type", "user-account:account_login")
+
+
+def _account(parts: list[_Part]) -> list[tuple[str, str]] | None:
+    """The equality that the two halves of an account's name amount to."""
+    if len(parts) != 2 or any(part.equalities is None or len(part.equalities) != 1 for part in parts):
+        return None
+    literals = {plain_path(path): literal for part in parts for path, literal in part.equalities or ()}
+    if literals.keys() != set(_HALVES):
+        return None
+    ioc = account(*(literals[half] for half in _HALVES))
+    return [(ACCOUNT_PATH, ioc.value)] if ioc else None
 
 
 def _as_operands(part: _Part, operator: str) -> tuple[str, ...]:
@@ -347,10 +377,36 @@ _PATH_BY_KIND: Mapping[str, str] = {
     "registry-key": "windows-registry-key:key",
     "user-account": "user-account:user_id",
     "email-subject": "email-message:subject",
+    "phone-number": "phone-number:value",
+    "mac": "mac-addr:value",
+    "ja3": "network-traffic:extensions.'tls-ext'.ja3",
+    "ja3s": "network-traffic:extensions.'tls-ext'.ja3s",
+    "ja4": "network-traffic:extensions.'tls-ext'.ja4",
+    "pdq": "file:hashes.PDQ",
+    "tmk": "file:hashes.TMK",
 }
+
+
+def _equals(path: str, value: str) -> str:
+    literal = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{path} = '{literal}'"
+
+
+def _account_pattern(value: str) -> str:
+    halves = zip(_HALVES, value.split("/", maxsplit=1), strict=True)
+    return f"[{' AND '.join(_equals(path, literal) for path, literal in halves)}]"
+
+
+def _address_pattern(value: str) -> str:
+    # an address by itself says of which currency it is
+    return f"[{_equals('cryptocurrency-wallet:value', value.partition('/')[2])}]"
+
+
 _WHOLE: Mapping[str, Callable[[str], str]] = {
     "complex": str,
     "asn": "[autonomous-system:number = {}]".format,
+    "social-account": _account_pattern,
+    "crypto-address": _address_pattern,
 }
 
 
@@ -364,8 +420,7 @@ def generate(ioc: Ioc) -> str:
         path = _PATH_BY_KIND["ipv6" if ":" in ioc.value else "ipv4"]
     else:
         path = _PATH_BY_KIND[ioc.kind]
-    literal = ioc.value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"[{path} = '{literal}']"
+    return f"[{_equals(path, ioc.value)}]"
 
 
 def is_simple(pattern: str) -> bool:

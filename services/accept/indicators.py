@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from schemas import fingerprint, patterns
 from schemas.errors import ItemRefused
 from schemas.fingerprint import Ioc
+from schemas.fingerprint_people import CURRENCIES, PLATFORMS, account, address_of
 from schemas.markings import from_tag
 from schemas.patterns import Parsed
 from schemas.timestamps import format_time
@@ -122,6 +123,15 @@ _KINDS: Mapping[str, Callable[[str], Ioc | None]] = MappingProxyType(
         "registry-key": fingerprint.registry_key,
         "ios-profile-id": fingerprint.ios_profile_id,
         "asn": fingerprint.asn,
+        "phone": fingerprint.phone_number,
+        "social-account": fingerprint.social_account,
+        **dict.fromkeys(("crypto-address", "cryptocurrency-wallet"), fingerprint.crypto_address),
+        **{name: partial(address_of, name) for name in CURRENCIES},
+        **{f"{name}-{word}": partial(account, name) for name in PLATFORMS for word in ("account", "username")},
+        **dict.fromkeys(("mac", "mac-addr"), fingerprint.mac_address),
+        "ja3": fingerprint.ja3,
+        "ja3s": fingerprint.ja3s,
+        "ja4": fingerprint.ja4,
         **{kind: partial(fingerprint.verbatim, kind) for kind in fingerprint.VERBATIM_KINDS},
     }
 )

@@ -23,6 +23,15 @@ READINGS: tuple[Callable[[str], Ioc | None], ...] = (
     fp.file_name,
     fp.ios_profile_id,
     fp.asn,
+    fp.phone_number,
+    fp.social_account,
+    fp.crypto_address,
+    fp.mac_address,
+    fp.ja3,
+    fp.ja3s,
+    fp.ja4,
+    fp.pdq,
+    fp.tmk,
     *(partial(fp.verbatim, kind) for kind in fp.VERBATIM_KINDS),
 )
 """All that a value without a kind can be; it costs less to look for each than to ask which was meant."""

@@ -16,6 +16,8 @@ from schemas.patterns import generate, parse
 
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
 SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+SEGWIT = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"  # the example of BIP 173
+JA4 = "t13d1516h2_8daaf6152771_e5627efa2ab1"
 EVIL = Ioc("domain", "evil.example")
 OTHER = Ioc("domain", "other.example")
 
@@ -325,6 +327,23 @@ def test_many_alternatives() -> None:
         (Ioc("registry-key", r"hkey_users\a"), r"[windows-registry-key:key = 'hkey_users\\a']"),
         (Ioc("user-account", "x"), "[user-account:user_id = 'x']"),
         (Ioc("email-subject", "Urgent: [a]"), "[email-message:subject = 'Urgent: [a]']"),
+        (Ioc("phone-number", "+442079460958"), "[phone-number:value = '+442079460958']"),
+        (
+            Ioc("social-account", "github/someone"),
+            "[user-account:account_type = 'github' AND user-account:account_login = 'someone']",
+        ),
+        (
+            Ioc("social-account", "made-up/it's/a\\b"),
+            r"[user-account:account_type = 'made-up' AND user-account:account_login = 'it\'s/a\\b']",
+        ),
+        (Ioc("crypto-address", f"btc/{SEGWIT}"), f"[cryptocurrency-wallet:value = '{SEGWIT}']"),
+        (Ioc("mac", "00:00:5e:00:53:01"), "[mac-addr:value = '00:00:5e:00:53:01']"),
+        (Ioc("ja3", MD5), f"[network-traffic:extensions.'tls-ext'.ja3 = '{MD5}']"),
+        (Ioc("ja3s", MD5), f"[network-traffic:extensions.'tls-ext'.ja3s = '{MD5}']"),
+        (Ioc("ja4", JA4), f"[network-traffic:extensions.'tls-ext'.ja4 = '{JA4}']"),
+        (Ioc("pdq", SHA256), f"[file:hashes.PDQ = '{SHA256}']"),
+        (Ioc("tmk", "QUI="), "[file:hashes.TMK = 'QUI=']"),
+        (Ioc("other:file:hashes.PDQ", MD5), f"[file:hashes.PDQ = '{MD5}']"),
         (Ioc("other:mutex:name", "x"), "[mutex:name = 'x']"),
         (Ioc("other:x:y.'a-b'[*]", "x"), "[x:y.'a-b'[*] = 'x']"),
         (Ioc("complex", "[a:b LIKE 'x']"), "[a:b LIKE 'x']"),
@@ -334,6 +353,42 @@ def test_generate(ioc: Ioc, pattern: str) -> None:
     assert generate(ioc) == pattern
     assert parse(pattern).iocs == (ioc,)
     assert run_validator(pattern) == []
+
+
+ACCOUNT_TYPE = "user-account:account_type = 'GitHub'"
+LOGIN = "user-account:account_login = '@Someone'"
+SOMEONE = Ioc("social-account", "github/someone")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "iocs"),
+    [
+        (f"[{ACCOUNT_TYPE} AND {LOGIN}]", [SOMEONE]),
+        (f"[{LOGIN} AND {ACCOUNT_TYPE}]", [SOMEONE]),
+        (f"([({LOGIN}) AND (({ACCOUNT_TYPE}))])", [SOMEONE]),
+        (f"[({ACCOUNT_TYPE} AND {LOGIN}) OR domain-name:value = 'evil.example']", [SOMEONE, EVIL]),
+        (f"[{ACCOUNT_TYPE} AND {LOGIN}] OR [domain-name:value = 'evil.example']", [SOMEONE, EVIL]),
+        (f"[{ACCOUNT_TYPE} AND {LOGIN}] OR [{LOGIN} AND {ACCOUNT_TYPE}]", [SOMEONE]),
+        (f"[{ACCOUNT_TYPE} AND {LOGIN} AND user-account:display_name = 'x']", None),
+        (f"[({ACCOUNT_TYPE} AND {LOGIN}) AND user-account:display_name = 'x']", None),
+        (f"[({ACCOUNT_TYPE} AND {LOGIN}) AND {LOGIN}]", None),
+        (f"[{ACCOUNT_TYPE}] AND [{LOGIN}]", None),
+        (f"[{ACCOUNT_TYPE} AND {LOGIN}] WITHIN 5 SECONDS", None),
+        (f"[{ACCOUNT_TYPE} AND user-account:account_login NOT = 'x']", None),
+        (f"[{ACCOUNT_TYPE} AND user-account:account_login LIKE 'Some%']", None),
+        (f"[{ACCOUNT_TYPE} AND user-account:user_id = '1']", None),
+        (f"[{ACCOUNT_TYPE} AND ({LOGIN} OR user-account:account_login = 'x')]", None),
+        ("[user-account:account_type = 'unix' AND user-account:account_login = 'root']", None),
+        ("[user-account:account_type = 'github' AND user-account:account_login = 'a b']", None),
+    ],
+)
+def test_the_two_halves_of_an_account(pattern: str, iocs: list[Ioc] | None) -> None:
+    parsed = parse(pattern)
+    if iocs is None:
+        assert [ioc.kind for ioc in parsed.iocs] == ["complex"]
+    else:
+        assert list(parsed.iocs) == iocs
+        assert not parsed.canonical
 
 
 def test_every_kind_of_the_table_is_tried_above() -> None:
