@@ -43,7 +43,8 @@ class Parsed(NamedTuple):
     `iocs`: one per alternative of an OR of equalities, without repetitions (none where their literals name
     nothing, as an e-mail address without `@`); one of kind `complex` for any other pattern, its value the
     pattern to show. `canonical`: for a complex one the normal form, equal for patterns that differ only in
-    spacing, quoting, comments and the order of AND and OR operands; otherwise empty.
+    spacing, quoting, comments, the order of AND and OR operands and the spelling of numbers, times and operators;
+    otherwise empty. Patterns that only logic shows to be the same (absorption, distribution) stay apart.
     """
 
     iocs: tuple[Ioc, ...]
@@ -100,6 +101,11 @@ _ALTERNATIVE = re.compile(
     rf"{_BLANKS}(\[)?+{_BLANKS}({_PATH}){_BLANKS}==?{_BLANKS}'({_STRING})'"
     rf"{_BLANKS}(\])?+{_BLANKS}(?:(\Z)|OR(?=[ \t\r\n\[]))"
 ).match
+_HALVES = ("user-account:account_type", "user-account:account_login")
+_ACCOUNT = re.compile(
+    rf"{_BLANKS}\[{_BLANKS}{_HALVES[0]}{_BLANKS}={_BLANKS}'({_STRING})'{_BLANKS}AND[ \t\r\n]{_BLANKS}"
+    rf"{_HALVES[1]}{_BLANKS}={_BLANKS}'({_STRING})'{_BLANKS}\]{_BLANKS}"
+).fullmatch
 # the one thing that the grammar of STIX 2.0 takes and that of 2.1 does not: EXISTS was no keyword yet
 _BARE_EXISTS = re.compile(rf"('{_STRING}'?)|(?<=[.:])EXISTS(?![A-Za-z0-9_])")
 _STRING_ESCAPE = re.compile(r"\\(['\\])")
@@ -107,6 +113,8 @@ _STRING_ESCAPE = re.compile(r"\\(['\\])")
 
 def _quick_equalities(pattern: str) -> list[tuple[str, str]] | None:
     """The (path, literal) of each alternative, or None where the grammar itself has to be asked."""
+    if _HALVES[0] in pattern and (halves := _ACCOUNT(pattern)):
+        return _account(*map(_unescaped, halves.groups()))
     found = []
     position, inside = 0, False
     while match := _ALTERNATIVE(pattern, position):
@@ -119,6 +127,11 @@ def _quick_equalities(pattern: str) -> list[tuple[str, str]] | None:
             return None if inside else found
         position = match.end()
     return None
+
+
+def _account(platform: str, handle: str) -> list[tuple[str, str]] | None:
+    ioc = account(platform, handle)
+    return [(ACCOUNT_PATH, ioc.value)] if ioc else None
 
 
 def _unescaped(literal: str) -> str:
@@ -245,7 +258,9 @@ def _joined(rule: str, parts: list[_Part]) -> _Part:
     texts = [text for part in parts for text in _as_operands(part, operator)]
     if rule not in _REPETITION_COUNTS:
         texts = list(dict.fromkeys(texts))
-    equalities = _all_equalities(parts) if operator == "OR" else _account(parts) if rule in _INNER_AND else None
+    equalities = _all_equalities(parts) if operator == "OR" else None
+    if rule == "ComparisonExpressionAndContext":
+        equalities = _halves(parts)
     if len(texts) == 1:
         return parts[0]._replace(equalities=equalities)
     return _Part(operator, tuple(texts if operator == "FOLLOWEDBY" else sorted(texts)), equalities)
@@ -260,19 +275,12 @@ def _all_equalities(parts: list[_Part]) -> list[tuple[str, str]] | None:
     return found
 
 
-_INNER_AND = frozenset({"ComparisonExpressionAndContext"})
-_HALVES = ("user-account:account_type", "user-account:account_login")
-
-
-def _account(parts: list[_Part]) -> list[tuple[str, str]] | None:
+def _halves(parts: list[_Part]) -> list[tuple[str, str]] | None:
     """The equality that the two halves of an account's name amount to."""
     if len(parts) != 2 or any(part.equalities is None or len(part.equalities) != 1 for part in parts):
         return None
     literals = {plain_path(path): literal for part in parts for path, literal in part.equalities or ()}
-    if literals.keys() != set(_HALVES):
-        return None
-    ioc = account(*(literals[half] for half in _HALVES))
-    return [(ACCOUNT_PATH, ioc.value)] if ioc else None
+    return _account(*(literals[half] for half in _HALVES)) if literals.keys() == set(_HALVES) else None
 
 
 def _as_operands(part: _Part, operator: str) -> tuple[str, ...]:
@@ -304,6 +312,8 @@ _SYNONYMS: Mapping[str, str] = {"==": "=", "<>": "!="}
 
 def _comparison(context: Any) -> _Part:
     words = _words(context)
+    if words[1:3] == ["NOT", "="]:
+        words[1:3] = ["!="]
     return _Part("", (clean_text(" ".join(words)),), _equality(context, words))
 
 
@@ -316,10 +326,34 @@ def _word(node: Any) -> str:
     if rule == "ObjectPathContext":
         return _hash_path(plain_path(node.getText()))
     if rule == "SetLiteralContext":
-        members = {child.getText() for child in node.getChildren()} - {"(", ",", ")"}
+        members = {_literal(child.getText()) for child in node.getChildren()} - {"(", ",", ")"}
         return f"({', '.join(sorted(members))})"
     text: str = node.getText()
-    return _SYNONYMS.get(text, text)
+    return _SYNONYMS.get(text) or _literal(text)
+
+
+_NUMBER = re.compile(r"([+-]?)0*+([0-9]*)(?:\.([0-9]*))?").fullmatch
+_HEX_DIGITS = re.compile(r"h'[0-9A-Fa-f]*'").fullmatch
+_SECONDS = re.compile(r"(t'[0-9T:-]+)(?:\.([0-9]*))?Z'").fullmatch
+
+
+def _literal(text: str) -> str:
+    """A literal in the shortest of the spellings that mean the same: `+5.0` and `5`, `h'AB'` and `h'ab'` …"""
+    if text[:1].isdigit() or text[:1] in ("+", "-", "."):
+        number = _NUMBER(text)
+        return _number(*number.groups("")) if number else text
+    if _HEX_DIGITS(text):
+        return text.lower()
+    if time := _SECONDS(text):
+        fraction = (time[2] or "").rstrip("0")
+        return f"{time[1]}.{fraction}Z'" if fraction else f"{time[1]}Z'"
+    return text
+
+
+def _number(sign: str, whole: str, fraction: str) -> str:
+    fraction = fraction.rstrip("0")
+    digits = (whole or "0") + (f".{fraction}" if fraction else "")
+    return f"-{digits}" if sign == "-" and digits != "0" else digits
 
 
 _HASH_NAME = re.compile(r"(?<=[:.]hashes\.)(?:[A-Za-z0-9_]+|'[A-Za-z_][A-Za-z0-9_-]*')\Z")
@@ -331,9 +365,9 @@ def _hash_path(path: str) -> str:
 
 
 def _equality(context: Any, words: list[str]) -> list[tuple[str, str]] | None:
-    if type(context).__name__ != "PropTestEqualContext" or words[1] != "=":
+    if type(context).__name__ != "PropTestEqualContext" or len(words) != 3 or words[1] != "=":
         return None
-    path, literal = context.getChild(0).getText(), words[-1]
+    path, literal = context.getChild(0).getText(), context.getChild(context.getChildCount() - 1).getText()
     if literal.startswith("'"):
         return [(path, _unescaped(literal[1:-1]))]
     if path == "autonomous-system:number" and asn(literal):

@@ -138,6 +138,16 @@ def test_complex(pattern: str, value: str) -> None:
         ("[file:hashes.'SHA-256' LIKE 'x']", "[file:hashes.sha256 LIKE 'x']"),
         ("[a:b = 'x'] WITHIN 5 SECONDS", "([a:b = 'x']) WITHIN 5 SECONDS"),
         ("[a:b LIKE 'x'] /* why */", "[a:b LIKE 'x']"),
+        ("[a:b NOT = 'x']", "[a:b != 'x']"),
+        ("[a:b = 5]", "[a:b = +5.00]"),
+        ("[a:b > -0.0]", "[a:b > 0]"),
+        ("[a:b IN (1, 2)]", "[a:b IN (2.0, +1, 1)]"),
+        ("[a:b = h'0A']", "[a:b = h'0a']"),
+        ("[a:b = t'2020-01-01T00:00:00Z']", "[a:b = t'2020-01-01T00:00:00.000Z']"),
+        (
+            "[a:b = 'x'] START t'2020-01-01T00:00:00.10Z' STOP t'2021-01-01T00:00:00.0Z'",
+            "[a:b = 'x'] START t'2020-01-01T00:00:00.1Z' STOP t'2021-01-01T00:00:00Z'",
+        ),
     ],
 )
 def test_same_normal_form(one: str, other: str) -> None:
@@ -161,6 +171,11 @@ def test_same_normal_form(one: str, other: str) -> None:
         ("([a:b = 'x'] OR [c:d = 'y']) WITHIN 5 SECONDS", "[a:b = 'x'] OR [c:d = 'y'] WITHIN 5 SECONDS"),
         ("([a:b = 'x'] WITHIN 5 SECONDS) WITHIN 6 SECONDS", "[a:b = 'x'] WITHIN 5 SECONDS"),
         ("[a:b[0] LIKE 'x']", "[a:b[*] LIKE 'x']"),
+        ("[a:b > 5]", "[a:b > '5']"),
+        ("[a:b = 5]", "[a:b = -5]"),
+        ("[a:b = 0.5]", "[a:b = 5]"),
+        ("[a:b != 'h']", "[a:b != h'']"),
+        ("[a:b = b'AA==']", "[a:b = b'aa==']"),
     ],
 )
 def test_different_normal_form(one: str, other: str) -> None:
@@ -174,6 +189,8 @@ def test_different_normal_form(one: str, other: str) -> None:
     [
         ("[domain-name:value = 'evil.example']", True),
         ("[a:b = 'x' OR a:b = 'y'] OR [c:d = 'z']", True),
+        ("[user-account:account_type = 'x' AND user-account:account_login = 'y']", True),
+        ("[user-account:account_type = 'unix' AND user-account:account_login = 'y']", False),
         ("[a:b = 'x' AND c:d = 'y']", False),
         ("[a:b = 5]", False),
         ("no pattern", False),
