@@ -26,7 +26,7 @@ from stix2.pattern_visitor import create_pattern_object
 
 
 class Tree(NamedTuple):
-    """A pattern: `word` joins `parts`, `[]` is an observation, a leaf has none. `tail` are the qualifiers of an observation."""
+    """A pattern: `word` joins `parts`, `[]` is an observation with qualifiers in `tail`, a leaf has no parts."""
 
     word: str | Leaf
     parts: tuple[Tree, ...] = ()
