@@ -70,7 +70,10 @@ def _host(text: str) -> Ioc | None:
 
 def _name(text: str) -> Ioc | None:
     """A domain or an address from a text that is neither a network nor a URL."""
-    text = _WILDCARDS.sub("", _trimmed(_UNICODE_DOTS.sub(".", lower(text))))
+    text = lower(text)
+    if _UNICODE_DOTS.search(text):
+        text = refang(_UNICODE_DOTS.sub(".", text))
+    text = _WILDCARDS.sub("", _trimmed(text))
     address = _address(text)
     if address is None and (with_port := _PORT(text)):
         text = _trimmed(with_port[1])
@@ -143,6 +146,14 @@ def url(raw: str) -> Ioc | None:
     Without a scheme it is taken as http; the fragment goes; user information, path and query stay.
     None where an http(s) URL has no host.
     """
+    found = _url(raw)
+    if found and refang(found.value) != found.value:  # what was left out had kept brackets apart, as in `[:/]`
+        found = _url(found.value)
+        return found if found and refang(found.value) == found.value else None
+    return found
+
+
+def _url(raw: str) -> Ioc | None:
     # escapes first: what they hide may itself be a defanged dot
     text = refang(nfc(_ESCAPE.sub(_escape, clean_text(raw))))
     scheme, rest = _split_scheme(text)
@@ -163,7 +174,7 @@ def _split_scheme(text: str) -> tuple[str, str]:
 
 def _authority(text: str, default_port: str | None) -> str:
     user, at, place = text.rpartition("@")
-    place, port = _trimmed(place), ""
+    place, port = _trimmed(_UNICODE_DOTS.sub(".", place)), ""
     if with_port := _AUTHORITY_PORT(place):
         place, port = with_port.groups()
         port = port.lstrip("0")

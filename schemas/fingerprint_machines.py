@@ -79,4 +79,5 @@ def tmk(raw: str) -> Ioc | None:
 
     A whole signature has some 256 kB, more than an indicator may have.
     """
-    return named("tmk", _BLANKS.sub("", clean_text(raw)))
+    # again after the deletion, which may have joined a letter and its mark
+    return named("tmk", clean_text(_BLANKS.sub("", clean_text(raw))))

@@ -78,7 +78,7 @@ _BY_NAME: Mapping[str, str] = {
 }
 _HOSTS = frozenset(name for name in _BY_NAME if "." in name)
 _PLATFORM = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?").fullmatch
-_SUBDOMAINS = re.compile(r"(?:www|m|mobile|web|old)\.(?=[^.]+\.[^.]+\Z)")
+_SUBDOMAINS = frozenset(("m", "mobile", "old", "web", "www"))
 _BY_PHONE = frozenset(("signal", "viber", "whatsapp"))
 # accounts of a machine, of a directory or of a protocol, from the vocabulary of STIX 2.1 section 10.1
 _SYSTEMS = frozenset(("ldap", "nis", "openid", "radius", "tacacs", "unix", "windows-domain", "windows-local"))
@@ -141,14 +141,15 @@ def account(platform: str, handle: str) -> Ioc | None:
 
 
 def _host_name(platform: str) -> str:
-    return _SUBDOMAINS.sub("", lower(platform.strip()))
+    name = lower(platform.strip())
+    subdomain, _, host = name.partition(".")
+    return host if subdomain in _SUBDOMAINS and host in _HOSTS else name
 
 
 def _handle(platform: str, text: str) -> str:
     """A handle by its platform's rules; empty where it can be none."""
     path = _profile_path(platform, text)
-    if path is not None:
-        text = path
+    text = (text if path is None else path).lstrip("@")
     if platform in _BY_PHONE or (platform == "telegram" and text.startswith("+")):
         number = phone_number(text if text.startswith("+") else f"+{text}")
         if number or text.startswith("+"):

@@ -324,7 +324,7 @@ def _words(context: Any) -> list[str]:
 def _word(node: Any) -> str:
     rule = type(node).__name__
     if rule == "ObjectPathContext":
-        return _hash_path(plain_path(node.getText()))
+        return _hash_path(plain_path(clean_text(node.getText())))
     if rule == "SetLiteralContext":
         members = {_literal(child.getText()) for child in node.getChildren()} - {"(", ",", ")"}
         return f"({', '.join(sorted(members))})"

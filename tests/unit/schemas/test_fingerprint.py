@@ -90,6 +90,7 @@ def test_refang(fanged: str, expected: str) -> None:
         ("☃️.Ab-.example", "domain", "☃️.ab-.example"),  # refused by IDNA 2008, the others not touched
         ("-bücher.example", "domain", "-bücher.example"),
         ("a..example", "domain", "a..example"),
+        ("evil(\u3002)example", "domain", "evil.example"),
         ("1234", "domain", "1234"),
         ("192.0.2.1", "ipv4", "192.0.2.1"),
         ("192.0.2.1.", "ipv4", "192.0.2.1"),
@@ -158,13 +159,16 @@ def test_no_host(raw: str) -> None:
         ("evil.example/?u=http://other.example", "http://evil.example/?u=http://other.example"),
         ("http://evil.example/a b", "http://evil.example/a b"),
         ("http://evil.example/a[d%6ft]b", "http://evil.example/a.b"),
+        ("http://evil.example:80\u3002/", "http://evil.example/"),
     ],
 )
 def test_url(raw: str, value: str) -> None:
     assert fp.url(raw) == Ioc("url", value)
 
 
-@pytest.mark.parametrize("raw", ["", "http://", "https://:443/", "http:///path", "http://user@/"])
+@pytest.mark.parametrize(
+    "raw", ["", "http://", "https://:443/", "http:///path", "http://user@/", ":\u3002", "[:/]"]
+)
 def test_no_url(raw: str) -> None:
     assert fp.url(raw) is None
 

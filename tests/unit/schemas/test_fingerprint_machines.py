@@ -65,6 +65,7 @@ def test_mac_address(raw: str, expected: str | None) -> None:
         (fp.pdq, f"{PDQ[:32]} {PDQ[32:]}", Ioc("pdq", PDQ)),
         (fp.pdq, PDQ[:-1], None),
         (fp.tmk, "VE1L RgEA\nQUI=", Ioc("tmk", "VE1LRgEAQUI=")),
+        (fp.tmk, "e \u0301", Ioc("tmk", "é")),
         (fp.tmk, "  ", None),
     ],
 )

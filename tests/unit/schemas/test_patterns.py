@@ -139,6 +139,7 @@ def test_complex(pattern: str, value: str) -> None:
         ("[a:b = 'x'] WITHIN 5 SECONDS", "([a:b = 'x']) WITHIN 5 SECONDS"),
         ("[a:b LIKE 'x'] /* why */", "[a:b LIKE 'x']"),
         ("[a:b NOT = 'x']", "[a:b != 'x']"),
+        ("[a:'\ufeffb' LIKE 'x']", "[a:b LIKE 'x']"),
         ("[a:b = 5]", "[a:b = +5.00]"),
         ("[a:b > -0.0]", "[a:b > 0]"),
         ("[a:b IN (1, 2)]", "[a:b IN (2.0, +1, 1)]"),
