@@ -139,6 +139,9 @@ def test_every_refusal_says_what_where_and_what_to_do(verdicts: list[Verdict]) -
 
 def test_what_only_breaks_a_should_never_crashes(verdicts: list[Verdict]) -> None:
     assert len(list(of(verdicts, "should"))) == 109
+    assert len(list(of(verdicts, "disputed"))) == 102
+    stumbled = [verdict for verdict in verdicts if any(r.code == "not-understood" for r in verdict.refusals)]
+    assert not stumbled, listed(stumbled)
 
 
 def test_what_was_taken_is_valid_to_another_validator(shared: Path) -> None:

@@ -136,3 +136,13 @@ def test_invalid_patterns(shared: Path) -> None:
             verdicts[entry["confidence"], "taken"] += 1
     # taken: a SHA-256 of three digits, which is a `badhash` and no fault of the pattern
     assert verdicts == {("high", "refused"): 46, ("medium", "refused"): 3, ("medium", "taken"): 1}
+
+
+def test_disputed_patterns_are_taken_or_refused(shared: Path) -> None:
+    entries = patterns_of(shared, "disputed.json")
+    assert len(entries) == 16
+    for entry in entries:
+        try:
+            assert parse(entry["pattern"]).identities is not None
+        except ItemRefused as refusal:
+            assert refusal.hint

@@ -409,6 +409,24 @@ def test_the_two_halves_of_an_account(pattern: str, iocs: list[Ioc] | None) -> N
         assert not parsed.canonical
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "[user-account:account_type = 'GitHub' AND user-account:account_login = '@Someone']",
+        " [user-account:account_type='it\\'s'\tAND\nuser-account:account_login='a\\\\b'] ",
+        "[user-account:account_type = 'x' AND user-account:account_login = '']",
+        "[user-account:account_type = 'unix' AND user-account:account_login = 'root']",
+        "[user-account:account_type = 'x'AND user-account:account_login = 'y']",
+        "[user-account:account_type = 'x' ANDuser-account:account_login = 'y']",
+        "[user-account:account_type = 'x' AND user-account:account_login = 'y']]",
+    ],
+)
+def test_the_quick_reading_of_an_account_agrees_with_the_grammar(pattern: str) -> None:
+    quick = patterns._quick_equalities(pattern)
+    if quick is not None:
+        assert patterns._part(patterns._tree(pattern)).equalities == quick
+
+
 def test_every_kind_of_the_table_is_tried_above() -> None:
     tried = {ioc.kind for mark in test_generate.pytestmark for ioc, _ in mark.args[1]}  # type: ignore[attr-defined]
     assert {*patterns._PATH_BY_KIND, *patterns._WHOLE, "cidr"} <= tried
