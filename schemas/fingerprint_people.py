@@ -24,7 +24,8 @@ def phone_number(raw: str) -> Ioc | None:
     """A telephone number in the form of ITU-T E.164: `+`, country code, number; an extension goes.
 
     None without the `+`, as nobody knows from where it would be dialled, and where its country has no numbers
-    as long or as short (a number need not be assigned: new ranges come faster than lists of them).
+    as long or as short (a number need not be assigned: new ranges come faster than lists of them). The lengths
+    and what is dialled only inside a country, as the 0 of `+44 (0)20 …`, are in the data of phonenumbers.
     """
     text = clean_text(raw)
     number = _e164(text)
@@ -95,7 +96,7 @@ _SECTION: Mapping[str, re.Pattern[str]] = {
 }
 _NOTHING = re.compile(r"(?!)")
 _KEEPS_CASE = re.compile(r"channel/").match
-_FACEBOOK_ID = re.compile(r"profile\.php\?(?:[^#]*&)?id=([0-9]{1,20})(?![0-9])").match
+_FACEBOOK_ID = re.compile(r"profile\.php\?(?:(?!id=)[^&#]*+&)*+id=([0-9]{1,20}+)(?![0-9])").match
 _HANDLE_END = re.compile(r"[/?#]")
 # what follows a platform's host and is no account: its own pages, posts, groups, invitations
 _PAGES = """
