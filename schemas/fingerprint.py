@@ -327,7 +327,8 @@ PATTERN_KEYWORDS: Final = frozenset((
 def from_path(path: str, literal: str) -> Ioc | None:
     """The indicator that `path = 'literal'` of a STIX pattern names; None where the literal names none.
 
-    `path` is a STIX object path without blanks, `literal` the string with its escapes undone.
+    `path` is a STIX object path without blanks, `literal` the string with its escapes undone. The name of a
+    file's hash says nothing, its length does; but for `PDQ` and `TMK`, which no length tells from others.
     """
     rule = _PATHS.get(path)
     if rule is not None:
