@@ -31,6 +31,8 @@ SHELLS = (
     # of the whole hub
     "connectors/http.py",  # the one outgoing HTTP client
     "services/cli.py",
+    "services/cli_data.py",
+    "services/data.py",  # reads and installs the data of enrichment
     "services/directory.py",  # reads the agreements' files and numbers partners in the database
     "services/hub.py",  # holds the clock that is handed on
     "services/hubclient.py",
@@ -48,9 +50,16 @@ SHELLS = (
     "services/web.py",
 )
 PURE_ALL_THE_SAME = ("services/stream/types.py",)
-WIRING = ("services/cli.py", "services/pipeline.py", "services/run.py", "services/web.py")
+WIRING = (
+    "services/cli.py",
+    "services/cli_data.py",
+    "services/data.py",
+    "services/pipeline.py",
+    "services/run.py",
+    "services/web.py",
+)
 """Where stages meet: these may import any of them."""
-ENVIRONMENT = ("services/cli.py",)
+ENVIRONMENT = ("services/cli.py", "services/cli_data.py")
 """Where the environment is read, and handed to Settings."""
 CLEARED_MAKERS = ("services/govern/*",)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from services.enrich.families import Families
+
 # in the order in which one label decides for the whole: what harms most first
 WORDS: tuple[tuple[str, str], ...] = (
     ("spyware", "spyware"),
@@ -45,3 +47,8 @@ def category(labels: Iterable[str]) -> str:
     text = "-".join(_SEPARATORS.sub("-", label.lower()[:200]) for label in labels)
     padded = f"-{text}-"
     return next((name for word, name in WORDS if f"-{word}-" in padded), "")
+
+
+def category_of(labels: Iterable[str], families: Families) -> str:
+    """The category that labels speak of, and the families and vendors that the source's words name."""
+    return category([*families.categories, *labels])

@@ -19,16 +19,18 @@ def registrable_domain(suffixes: PublicSuffixList, kind: str, value: str) -> str
     """The registrable domain of a canonical value, or "" where it has none (an IP address, a bare suffix)."""
     if kind not in HOSTED_KINDS:
         return ""
-    host = _host(kind, value)
+    host = host_of(kind, value)
     if not host or host.startswith("[") or host.replace(".", "").isdigit():
         return ""
     return suffixes.privatesuffix(host) or ""
 
 
-def _host(kind: str, value: str) -> str:
+def host_of(kind: str, value: str) -> str:
+    """The host of a canonical value of one of HOSTED_KINDS, without port and user; IPv6 addresses in brackets."""
     if kind == "domain":
         return value
     if kind == "email":
         return value.rpartition("@")[2]
     authority = value.partition("://")[2].partition("/")[0].partition("?")[0]
-    return authority.rpartition("@")[2].partition(":")[0]
+    host = authority.rpartition("@")[2]
+    return f"{host.partition(']')[0]}]" if host.startswith("[") else host.partition(":")[0]
