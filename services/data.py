@@ -161,6 +161,11 @@ def _files(folder: Path) -> list[Path]:
     return [file for file in (*single, *several) if file.is_file()]
 
 
+def _label(file: Path) -> str:
+    """The file's name, with that of its folder where there may be several."""
+    return f"{file.parent.name}/{file.name}" if file.parent.name in FOLDERS else file.name
+
+
 def _strangers(folder: Path) -> Iterator[TocsinError]:
     """Files that nothing would read: a name with a typo must not leave old data in force unseen."""
     if len(_files(folder)) > MAX_FILES:
@@ -225,7 +230,7 @@ class _Reading:
         self.sets: list[DataSet] = []
         self.hash = hashlib.sha256()
 
-    def of(self, file: Path, read: Callable[[Path], T], count: Callable[[T], int], name: str = "") -> T | None:
+    def of(self, file: Path, read: Callable[[Path], T], count: Callable[[T], int]) -> T | None:
         """What `read` makes of a file; None where it is wrong."""
         try:
             found = read(file)
@@ -235,11 +240,10 @@ class _Reading:
         except OSError as error:
             self.problems.append(Misconfigured("data-unreadable", str(error.strerror), where=str(file)))
             return None
-        self.hash.update(f"{file.name}\0".encode())
+        self.hash.update(f"{_label(file)}\0".encode())
         with file.open("rb") as stream:
             self.hash.update(hashlib.file_digest(stream, "sha256").digest())
-        label = name or (file.name if file.parent.name not in FOLDERS else f"{file.parent.name}/{file.name}")
-        self.sets.append(DataSet(label, count(found), str(file), int(file.stat().st_mtime * 1000)))
+        self.sets.append(DataSet(_label(file), count(found), str(file), int(file.stat().st_mtime * 1000)))
         return found
 
 
@@ -248,12 +252,12 @@ def _load(
 ) -> EnrichmentData:
     reading = _Reading(problems)
     own = _files(folder) if folder else []
-    names = {file.name for file in own}
-    files = own + [file for file in _files(shipped()) if file.name not in names]
+    names = {_label(file) for file in own}
+    files = own + [file for file in _files(shipped()) if _label(file) not in names]
     protected: tuple[Name, ...] | None = None
     words: list[Names] = []
     lists, too_large = _packaged_lists(reading)
-    packaged = sum(len(each.entries) for each in lists)
+    packaged = sum(each.size for each in lists)
     confusables = _confusables()
     hashes: frozenset[bytes] = frozenset()
     readers: dict[str, maxminddb.Reader] = {}
@@ -268,7 +272,7 @@ def _load(
         elif file.name in DATABASES:
             readers.update((file.name, each) for each in _some(reading.of(file, _database, _nodes)))
         elif file.parent.name == "warninglists":
-            lists += _some(reading.of(file, lambda f: read_list(_json(f), str(f)), lambda each: len(each.entries)))
+            lists += _some(reading.of(file, lambda f: read_list(_json(f), str(f)), lambda each: each.size))
         elif file.parent.name == "galaxy":
             words += _some(reading.of(file, lambda f: read_galaxy(_json(f), str(f)), _count))
         else:

@@ -50,7 +50,8 @@ class Warning(NamedTuple):
 
 
 class WarningList(NamedTuple):
-    """One list, read and checked. `kinds` are those of the indicators that it is for; {""} stands for all."""
+    """One list, read and checked. `kinds` are those of the indicators that it is for; {""} stands for all.
+    `networks` of a `cidr` list are (version, first address, last address), and it has no other entries."""
 
     name: str
     kind: str
@@ -58,6 +59,11 @@ class WarningList(NamedTuple):
     version: str
     kinds: frozenset[str]
     entries: tuple[str, ...]
+    networks: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.entries) + len(self.networks)
 
 
 class LeftOut(NamedTuple):
@@ -122,11 +128,14 @@ def read_list(document: Any, where: str) -> WarningList:
         raise wrong("type", f"is {clip(type_)}, and not one of {', '.join(sorted(TYPES))}")
     if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
         raise wrong("list", f"must be an array of at most {MAX_ENTRIES:,} entries")
+    networks = []
     for number, entry in enumerate(entries):
         if not isinstance(entry, str) or not 0 < len(entry) <= MAX_ENTRY_CHARS:
             raise wrong(f"list/{number}", f"must be a text of 1 to {MAX_ENTRY_CHARS} characters")
-        if type_ == "cidr" and _network(entry) is None:
-            raise wrong(f"list/{number}", f"{clip(entry)} is no network")
+        if type_ == "cidr":
+            if (network := _network(entry)) is None:
+                raise wrong(f"list/{number}", f"{clip(entry)} is no network")
+            networks.append(network)
     attributes = document.get("matching_attributes", [])
     if not isinstance(attributes, list) or not all(isinstance(each, str) for each in attributes):
         raise wrong("matching_attributes", "must be an array of texts")
@@ -137,7 +146,8 @@ def read_list(document: Any, where: str) -> WarningList:
         type=type_,
         version=str(document.get("version", ""))[:40],
         kinds=kinds,
-        entries=tuple(entries),
+        entries=() if networks else tuple(entries),
+        networks=tuple(networks),
     )
 
 
@@ -176,11 +186,10 @@ def index(lists: Iterable[WarningList]) -> tuple[WarningIndex, tuple[LeftOut, ..
     networks: dict[int, list[tuple[int, int, int]]] = {4: [], 6: []}
     unused: Counter[tuple[str, str]] = Counter()
     for number, each in enumerate(used):
+        for version, first, last in each.networks:
+            networks[version].append((first, last, number))
         for entry in each.entries:
-            if each.type == "cidr":
-                if found := _network(entry):
-                    networks[found[0]].append((*found[1:], number))
-            elif each.type == "regex":
+            if each.type == "regex":
                 if (reason := _why_no_pattern(entry, len(patterns))) or (pattern := _compiled(entry)) is None:
                     unused[each.name, reason or "it is no regular expression"] += 1
                 else:
@@ -198,7 +207,7 @@ def index(lists: Iterable[WarningList]) -> tuple[WarningIndex, tuple[LeftOut, ..
                 exact[entry.lower()].append(number)
     left_out += [LeftOut(f"{n} of {name}", f"each: {reason}") for (name, reason), n in sorted(unused.items())]
     return WarningIndex(
-        lists=tuple(each._replace(entries=()) for each in used),
+        lists=tuple(each._replace(entries=(), networks=()) for each in used),
         exact=_shared(exact),
         suffixes=_shared(suffixes),
         below=_shared(below),

@@ -1,0 +1,106 @@
+"""Everything that is said of one item, and what is protected."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.fingerprint import Ioc, fingerprint
+from services.enrich.assets import owners, protection
+from services.enrich.context import Context, Place, look
+from tests.unit.enrich.made_up import data
+
+SECRET = b"made up, and thirty-two bytes long"
+PROTECTED = (
+    Ioc("domain", "press.example"),
+    Ioc("domain", "blog.shared.example"),
+    Ioc("url", "https://social.example/@writer"),
+    Ioc("email", "writer@mail.example"),
+    Ioc("ipv4", "203.0.113.5"),
+    Ioc("user-account", "writer"),
+)
+PROTECTS = protection(SECRET, frozenset(fingerprint(SECRET, ioc) for ioc in PROTECTED))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("domain", "press.example", True),
+        ("domain", "www.a.press.example", True),
+        ("domain", "xpress.example", False),
+        ("domain", "example", False),
+        ("url", "https://press.example/a?b", True),
+        ("url", "http://user@www.press.example:8080/", True),
+        ("email", "anyone@press.example", True),
+        ("email", "anyone@mail.press.example", True),
+        ("domain", "blog.shared.example", True),
+        ("domain", "shared.example", False),
+        ("url", "https://social.example/@writer", True),
+        ("url", "https://social.example/@writer/", True),
+        ("url", "https://social.example/@writer/posts/1?x=1", True),
+        ("url", "https://social.example/@writers", False),
+        ("url", "https://social.example/", False),
+        ("email", "writer@mail.example", True),
+        ("email", "other@mail.example", False),
+        ("ipv4", "203.0.113.5", True),
+        ("url", "https://203.0.113.5/x", True),
+        ("ipv4", "203.0.113.6", False),
+        ("user-account", "writer", True),
+        ("file-name", "writer", False),
+        ("domain", ".".join(["a"] * 100) + ".press.example", True),
+    ],
+)
+def test_what_is_protected(kind: str, value: str, expected: bool) -> None:
+    assert look(data(protects=PROTECTS), kind, value).protected is expected
+
+
+def test_another_secret_protects_nothing() -> None:
+    hashes = frozenset(fingerprint(SECRET, ioc) for ioc in PROTECTED)
+    assert not protection(b"another" * 8, hashes)(Ioc("domain", "press.example"))
+
+
+def test_owners_of_a_hostile_url_are_few() -> None:
+    assert len(list(owners(Ioc("url", f"https://{'a.' * 126}example/{'b/' * 1000}")))) < 40
+
+
+def place(address: str) -> Place:
+    return {"203.0.113.7": Place("XA", 64496, "Made-up Net"), "2001:db8::1": Place("XB")}.get(address, Place())
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        ("ipv4", "203.0.113.7", ("XA", 64496, "Made-up Net")),
+        ("ipv6", "2001:db8::1", ("XB", None, "")),
+        ("url", "https://203.0.113.7:8443/a", ("XA", 64496, "Made-up Net")),
+        ("url", "https://[2001:db8::1]:8443/a", ("XB", None, "")),
+        ("cidr", "203.0.113.7/32", ("XA", 64496, "Made-up Net")),
+        ("ipv4", "203.0.113.8", ("", None, "")),
+        ("domain", "lure.example", ("", None, "")),
+        ("asn", "64500", ("", 64500, "")),
+        ("asn", "AS64500", ("", 64500, "")),
+    ],
+)
+def test_where_an_address_is(kind: str, value: str, expected: tuple[str, int | None, str]) -> None:
+    found = look(data(locate=place), kind, value)
+    assert (found.country, found.asn, found.as_name) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("ipv4", "no address"),
+        ("cidr", "203.0.113.0/99"),
+        ("url", "nonsense"),
+        ("url", "https://[oops/"),
+        ("url", "mailto:a@b.example"),
+        ("email", "nobody"),
+        ("asn", "²"),
+        ("domain", "..."),
+        ("domain", "xn--.xn--a.example"),
+        ("complex", "[" * 5000),
+        ("other:x:y", "\ud800"),
+    ],
+)
+def test_of_what_is_malformed_nothing_is_said(kind: str, value: str) -> None:
+    found = look(data(locate=place), kind, value)
+    assert found._replace(registrable_domain="") == Context()
