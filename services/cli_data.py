@@ -175,5 +175,8 @@ def _show(found: EnrichmentData, folder: Path | None) -> None:
     for each in found.sets:
         days = max(0, time.time_ns() // 1_000_000 - each.changed_ms) // 86_400_000
         age = f"{days} day{'' if days == 1 else 's'} old" if each.changed_ms else each.origin
-        click.echo(f"  {each.name:<44} {each.entries:>9,} entries  {age}")
-    click.echo(f"{len(found.warnings.lists)} warning lists, {len(found.protected.domains)} protected names")
+        entries = "entry" if each.entries == 1 else "entries"
+        click.echo(f"  {each.name:<44} {each.entries:>9,} {entries:<7}  {age}")
+    click.echo(
+        f"{len(found.warnings.lists)} warning lists, {len(found.protected.domains)} names whose look-alikes count"
+    )

@@ -90,7 +90,11 @@ def check(folder: Path, *, secret: bytes | None = None, progress: Progress | Non
     """Like `load`, but raises `Unfit` with all that is wrong."""
     problems: list[TocsinError] = []
     if not folder.is_dir():
-        problems.append(Misconfigured("no-data", "there is no such folder", where=str(folder)))
+        problems.append(
+            Misconfigured(
+                "no-data", "there is no such folder", where=str(folder), hint="name the folder of new data"
+            )
+        )
     else:
         problems += _strangers(folder)
     data = _load(folder if folder.is_dir() else None, secret, problems, progress)
@@ -112,7 +116,7 @@ def install(
     """
     data = check(source, secret=secret, progress=progress)
     versions = target.with_name(f"{target.name}.versions")
-    versions.mkdir(parents=True, exist_ok=True)
+    versions.mkdir(mode=0o700, parents=True, exist_ok=True)
     home = versions / data.version
     if not home.exists():
         draft = versions / f".{data.version}.{os.getpid()}"
@@ -121,10 +125,13 @@ def install(
             copy = draft / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
+            with copy.open("rb") as stream:
+                os.fsync(stream.fileno())
         draft.mkdir(exist_ok=True)
         draft.rename(home)
     kept = _step_aside(target, versions, home)
     _link(target, home)
+    _prune(versions, {home.resolve(), target.with_name(f"{target.name}.old").resolve()})
     return Installed(data, home, kept)
 
 
@@ -141,6 +148,13 @@ def _step_aside(target: Path, versions: Path, home: Path) -> Path | None:
         return None
     _link(target.with_name(f"{target.name}.old"), old)
     return old
+
+
+def _prune(versions: Path, needed: set[Path]) -> None:
+    """Removes versions that no link leads to; what somebody made by hand stays."""
+    for folder in versions.iterdir():
+        if folder.resolve() not in needed and not folder.name.startswith("by-hand-"):
+            shutil.rmtree(folder)
 
 
 def _link(link: Path, home: Path) -> None:

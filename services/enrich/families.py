@@ -4,9 +4,10 @@ Names are matched on whole words, the longest first, whatever stands between the
 `HackingTeam`, `hacking-team`). What keeps prose from matching:
 
 - A name of several words, or with a digit or a capital inside (`FlexiSPY`, `CarbonSteal`), is *distinct* and counts
-  anywhere.
+  anywhere; so do the names in `vendors.toml`, but for those that it calls ordinary.
 - Any other name may be an ordinary word (`Predator`, `Hermit`, `Falcon`). It counts where it is all that a text
-  says, where one of COMPANY stands beside it (`Predator spyware`), or where its vendor is named in the same text.
+  says, where one of COMPANY stands beside it (`Predator spyware`), or, for what a vendor sells, where a vendor is
+  named in the same text (`Cytrox Predator`).
 - What is in GENERIC names nothing, anywhere.
 
 `states` are where a vendor is, or was, established, as published; never who used its product.
@@ -95,7 +96,7 @@ def read_vendors(document: Mapping[str, Any], where: str) -> Names:
 
     def family(table: Mapping[str, Any], at: str, vendor: str, category: str) -> None:
         name, names = _names(table, at, where)
-        terms.extend((n, Term(_is_distinct(n), family=name, vendor=vendor, category=category)) for n in names)
+        terms.extend((n, Term(sure, family=name, vendor=vendor, category=category)) for n, sure in names)
 
     for number, table in enumerate(_tables(document, "vendor", where), 1):
         at = f"vendor {number}"
@@ -104,7 +105,7 @@ def read_vendors(document: Mapping[str, Any], where: str) -> Names:
         if not all(re.fullmatch("[A-Z]{2}", state) for state in states[name]):
             raise _wrong(at, "states", "must be ISO 3166-1 codes of two capitals", where)
         category = _category(table, at, where)
-        terms += [(n, Term(_is_distinct(n), vendor=name, category=category)) for n in names]
+        terms += [(n, Term(sure, vendor=name, category=category)) for n, sure in names]
         for place, inner in enumerate(_tables(table, "family", where), 1):
             family(inner, f"{at} family {place}", name, category)
     for number, table in enumerate(_tables(document, "family", where), 1):
@@ -183,12 +184,16 @@ def _texts(table: Mapping[str, Any], key: str, at: str, where: str) -> list[str]
     return [value for value in values if len(value) <= 200]
 
 
-def _names(table: Mapping[str, Any], at: str, where: str) -> tuple[str, tuple[str, ...]]:
-    """The name of a vendor or family, and all its names; each must say where it was published."""
+def _names(table: Mapping[str, Any], at: str, where: str) -> tuple[str, list[tuple[str, bool]]]:
+    """The name of a vendor or family, and all its names with whether each is distinct.
+
+    Each vendor and family must say where it was published.
+    """
     name = _text(table, "name", at, where)
     if not _text(table, "source", at, where).startswith("https://"):
         raise _wrong(at, "source", "must be the https address of what was published", where)
-    return name, (name, *_texts(table, "names", at, where))
+    ordinary = _texts(table, "ordinary", at, where)
+    return name, [(each, each not in ordinary) for each in (name, *_texts(table, "names", at, where))]
 
 
 def _category(table: Mapping[str, Any], at: str, where: str) -> str:
@@ -267,12 +272,9 @@ def _terms(vocabulary: Vocabulary, text: str) -> list[Term]:
             certain = term.distinct or not COMPANY.isdisjoint(beside)
             (sure if certain else unsure).append(term)
         place += length
-    vendors = {term.vendor for term in sure if term.vendor}
-    # a family's own vendor, beside it, makes both sure: `Cytrox Predator`
-    named = {term.vendor for term in unsure if term.vendor and not term.family}
-    alone = {term.vendor for term in unsure if term.family}
-    vendors |= named & alone
-    return sure + [term for term in unsure if term.vendor and term.vendor in vendors]
+    named = {term.vendor for term in unsure if not term.family} & {term.vendor for term in unsure if term.family}
+    by_vendor = any(term.vendor for term in sure)
+    return sure + [t for t in unsure if t.vendor and (t.vendor in named or (t.family and by_vendor))]
 
 
 def _longest(vocabulary: Vocabulary, words: list[str], place: int) -> tuple[int, Term | None]:

@@ -147,6 +147,15 @@ def test_installing_keeps_the_old_one_and_can_go_back(folder: Path, tmp_path: Pa
     assert load(target).version == first.data.version
 
 
+def test_only_the_version_in_use_and_the_one_before_are_kept(folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "in-use"
+    versions = []
+    for name in ("a", "b", "c"):
+        (folder / "protected-names.txt").write_text(f"{name}.example\n")
+        versions.append(install(folder, target).data.version)
+    assert {each.name for each in (tmp_path / "in-use.versions").iterdir()} == set(versions[1:])
+
+
 def test_a_folder_made_by_hand_is_kept_too(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "in-use"
     target.mkdir()
