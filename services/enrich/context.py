@@ -12,7 +12,7 @@ from schemas.fingerprint import Ioc
 from services.enrich.domain import HOSTED_KINDS, host_of, registrable_domain
 from services.enrich.families import Families, Vocabulary, find
 from services.enrich.lookalikes import Lookalike, Protected, lookalikes
-from services.enrich.warninglists import LeftOut, Warning, WarningIndex, warned
+from services.enrich.warninglists import Hits, LeftOut, Warning, WarningIndex, is_page, warned
 
 
 class Place(NamedTuple):
@@ -47,7 +47,10 @@ class EnrichmentData(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What is known of an item. `protected`: it is, or belongs to, what must never be shared."""
+    """What is known of an item.
+
+    What is known as benign has no look-alikes. `protected`: it is, or belongs to, what must never be shared.
+    """
 
     registrable_domain: str = ""
     lookalikes: tuple[Lookalike, ...] = ()
@@ -60,6 +63,8 @@ class Context(NamedTuple):
 
 
 NOWHERE = Place()
+NAMED = Warning("protected names", "benign")
+"""The warning that an item is of a protected name itself."""
 
 
 def look(data: EnrichmentData, kind: str, value: str) -> Context:
@@ -68,12 +73,15 @@ def look(data: EnrichmentData, kind: str, value: str) -> Context:
     domain = registrable_domain(data.suffixes, kind, value) if host else ""
     first, last = (None, None) if domain else _addresses(kind, value, host)
     hits = warned(data.warnings, kind, value, host, first, last)
+    if domain in data.protected.domains and kind != "email":
+        hits = Hits((*hits.warnings, NAMED), hits.do_not_block or not is_page(kind, value))
+    benign = any(warning.kind == "benign" for warning in hits.warnings)
     place = NOWHERE
     if first is not None and data.locate:
         place = data.locate(host.strip("[]") or value.partition("/")[0])
     return Context(
         registrable_domain=domain,
-        lookalikes=lookalikes(data.protected, domain, host) if domain else (),
+        lookalikes=lookalikes(data.protected, domain, host) if domain and not benign else (),
         country=place.country,
         asn=place.asn if place.asn is not None or kind != "asn" else _number(value),
         as_name=place.as_name,

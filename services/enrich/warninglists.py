@@ -295,7 +295,7 @@ def warned(lists: WarningIndex, kind: str, value: str, host: str, address: int |
     if not found:
         return NO_HITS
     warnings, harmful = [], False
-    page = kind == "url" and value.partition("://")[2].partition("/")[2] != ""
+    page = is_page(kind, value)
     for number, itself in sorted(found.items()):
         each = lists.lists[number]
         if "" in each.kinds or kind in each.kinds:
@@ -303,6 +303,11 @@ def warned(lists: WarningIndex, kind: str, value: str, host: str, address: int |
             whole = itself or each.kind not in PLACES_OF_OTHERS
             harmful = harmful or (each.kind in NEVER_BLOCK and whole and not page)
     return Hits(tuple(warnings), harmful)
+
+
+def is_page(kind: str, value: str) -> bool:
+    """Whether an item is one page of a host, which can be blocked without the host."""
+    return kind == "url" and value.partition("://")[2].partition("/")[2] != ""
 
 
 def _look_above(lists: WarningIndex, kind: str, host: str, found: dict[int, bool]) -> None:

@@ -7,6 +7,8 @@ import pytest
 from schemas.fingerprint import Ioc, fingerprint
 from services.enrich.assets import owners, protection
 from services.enrich.context import Context, Place, look
+from services.enrich.lookalikes import Name, protect
+from services.enrich.warninglists import index, read_list
 from tests.unit.enrich.made_up import data
 
 SECRET = b"made up, and thirty-two bytes long"
@@ -104,3 +106,30 @@ def test_where_an_address_is(kind: str, value: str, expected: tuple[str, int | N
 def test_of_what_is_malformed_nothing_is_said(kind: str, value: str) -> None:
     found = look(data(locate=place), kind, value)
     assert found._replace(registrable_domain="") == Context()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "do_not_block", "warnings"),
+    [
+        ("domain", "lantern.example", True, 1),
+        ("domain", "www.lantern.example", True, 1),
+        ("url", "https://www.lantern.example/", True, 1),
+        ("url", "https://www.lantern.example/page", False, 1),
+        ("email", "a@lantern.example", False, 0),
+        ("domain", "lantern.test", False, 0),
+    ],
+)
+def test_a_protected_name_itself_must_not_be_blocked(
+    kind: str, value: str, do_not_block: bool, warnings: int
+) -> None:
+    names = protect([Name("lantern", "lantern.example", False)], {})
+    found = look(data(protected=names), kind, value)
+    assert (found.do_not_block, len(found.warnings)) == (do_not_block, warnings)
+
+
+def test_what_is_known_as_benign_has_no_lookalikes() -> None:
+    names = protect([Name("lantern", "lantern.example", False)], {})
+    listed = {"name": "known good", "type": "string", "list": ["lantern.test"]}
+    assert look(data(protected=names), "domain", "lantern.test").lookalikes
+    warnings, _ = index([read_list(listed, "x.json")])
+    assert not look(data(protected=names, warnings=warnings), "domain", "lantern.test").lookalikes
