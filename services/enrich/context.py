@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from publicsuffixlist import PublicSuffixList
 
@@ -62,6 +62,8 @@ class Context(NamedTuple):
     protected: bool = False
 
 
+MAX_HOST_CHARS: Final = 253
+"""RFC 1035 section 2.3.4: what is longer can't be looked up by anybody, and would cost the square of its length."""
 NOWHERE = Place()
 NAMED = Warning("protected names", "benign")
 """The warning that an item is of a protected name itself."""
@@ -70,6 +72,8 @@ NAMED = Warning("protected names", "benign")
 def look(data: EnrichmentData, kind: str, value: str) -> Context:
     """What the data say of a canonical value; of an unknown or malformed one, nothing."""
     host = host_of(kind, value) if kind in HOSTED_KINDS else ""
+    if len(host) > MAX_HOST_CHARS:
+        host = ""
     domain = registrable_domain(data.suffixes, kind, value) if host else ""
     first, last = (None, None) if domain else _addresses(kind, value, host)
     hits = warned(data.warnings, kind, value, host, first, last)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from schemas.fingerprint import Ioc, fingerprint
@@ -101,6 +103,8 @@ def test_where_an_address_is(kind: str, value: str, expected: tuple[str, int | N
         ("domain", "xn--.xn--a.example"),
         ("complex", "[" * 5000),
         ("other:x:y", "\ud800"),
+        ("domain", "a." * 32_000 + "example"),
+        ("url", f"https://{'a.' * 32_000}example/"),
     ],
 )
 def test_of_what_is_malformed_nothing_is_said(kind: str, value: str) -> None:
@@ -133,3 +137,16 @@ def test_what_is_known_as_benign_has_no_lookalikes() -> None:
     assert look(data(protected=names), "domain", "lantern.test").lookalikes
     warnings, _ = index([read_list(listed, "x.json")])
     assert not look(data(protected=names, warnings=warnings), "domain", "lantern.test").lookalikes
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a." * 32_000 + "example", "-".join(["lantern"] * 9_000), ".".join(["xn--" + "a" * 59] * 900), "a" * 65_000],
+)
+@pytest.mark.parametrize("kind", ["domain", "url", "email", "ipv4", "asn", "file-path"])
+def test_a_hostile_value_costs_no_more_than_its_length(kind: str, value: str) -> None:
+    shaped = {"url": f"https://{value}/", "email": f"a@{value}"}.get(kind, value)
+    names = protect([Name("lantern", "lantern.example", False)], {})
+    started = time.perf_counter()
+    look(data(protected=names, protects=PROTECTS, locate=place), kind, shaped)
+    assert time.perf_counter() - started < 0.1
