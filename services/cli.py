@@ -16,6 +16,7 @@ import click
 
 from schemas.errors import Misconfigured, TocsinError, Unavailable
 from services import demo as demo_feed
+from services import telling
 from services.cli_data import data as data_commands
 from services.directory import hash_of, read_agreements, read_policy_file
 from services.govern.policy import describe

@@ -19,7 +19,6 @@ from services.settings import Settings
 if TYPE_CHECKING:
     from services.enrich.context import EnrichmentData
 
-FOLDER = "enrichment"
 ACCOUNT = "account:"
 
 
@@ -37,14 +36,15 @@ def data() -> None:
 def update(folder: Path, as_json: bool) -> None:
     """Check a folder of data and put it in place of the one in use; with a fault in it, change nothing.
 
-    A running hub takes it at its next start. What the folder lacks comes from the data shipped with the hub.
+    A running hub takes it within seconds, and decides anew what it holds. What the folder lacks comes from the data
+    shipped with the hub.
 
     Example: tocsin data update ./new-data
     """
     from services.data import install  # what it reads with would slow every other command down
 
     settings = _settings()
-    target = settings.data / FOLDER
+    target = settings.enrichment_path
     done = install(folder, target, secret=_secret_if_any(settings), progress=_bar)
     if as_json:
         click.echo(json.dumps(_document(done.data, done.folder), indent=2))
@@ -52,7 +52,7 @@ def update(folder: Path, as_json: bool) -> None:
     _show(done.data, done.folder)
     if done.kept:
         click.echo(f"the data from before are kept: mv -T {target}.old {target} goes back")
-    click.echo("installed; a running hub takes it at its next start")
+    click.echo("installed; a running hub takes it within seconds")
 
 
 @data.command("show")
@@ -62,10 +62,10 @@ def show(as_json: bool) -> None:
 
     Example: tocsin data show
     """
-    from services.data import load
+    from services.data import in_use, load
 
     settings = _settings()
-    folder = in_use(settings)
+    folder = in_use(settings.enrichment_path)
     found = load(folder, secret=_secret_if_any(settings))
     if as_json:
         click.echo(json.dumps(_document(found, folder), indent=2))
@@ -100,12 +100,6 @@ def protect(file: Iterable[str], output: Path | None) -> None:
     with output.open("a", encoding="utf-8") as stream:
         stream.writelines(f"{each}\n" for each in new)
     click.echo(f"{output}: {len(new)} added, {len(found) - len(new)} were there", err=True)
-
-
-def in_use(settings: Settings) -> Path | None:
-    """The operator's folder of data, or None where the shipped ones are in use."""
-    folder = settings.data / FOLDER
-    return folder if folder.is_dir() else None
 
 
 def _asset(text: str, number: int) -> Ioc:

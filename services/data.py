@@ -74,6 +74,19 @@ def shipped() -> Path:
     return next((folder for folder in SHIPPED if folder.is_dir()), SHIPPED[0])
 
 
+def in_use(folder: Path) -> Path | None:
+    """The operator's folder of data, or None where the shipped ones are in use."""
+    return folder if folder.is_dir() else None
+
+
+def mark(folder: Path) -> str:
+    """By what one sees, without reading the files, that others were put into the operator's folder."""
+    if not folder.is_dir():
+        return ""
+    files = [(str(file.relative_to(folder)), file.stat()) for file in _files(folder)]
+    return f"{folder.resolve()} {[(name, stat.st_mtime_ns, stat.st_size) for name, stat in files]}"
+
+
 def load(folder: Path | None, *, secret: bytes | None = None) -> EnrichmentData:
     """All data, indexed. `secret` is the hub's: without it, a list of protected assets can't be asked.
 

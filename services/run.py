@@ -22,14 +22,11 @@ from schemas.errors import Misconfigured
 from schemas.topics import TOPICS
 from services import directory, tokens
 from services.accept.agent import Relay
-from services.enrich.context import EnrichmentData
-from services.enrich.domain import suffix_list
+from services.core import CoreService
 from services.govern.agent import PostSink
-from services.govern.compile import compile_policy
-from services.govern.settle import Rules
 from services.hub import Hub, now_ms
 from services.migrate import is_current, upgrade
-from services.pipeline import CORE, core
+from services.pipeline import CORE
 from services.settings import Settings
 from services.share.agent import ShareSink
 from services.store import Store
@@ -155,9 +152,7 @@ async def migrate(settings: Settings, *, check: bool) -> bool:
 
 def _workers(part: str, hub: Hub, streams: Streams) -> list[Service]:
     if part == CORE:
-        rules = Rules(compile_policy(hub.directory), EnrichmentData(suffix_list()))
-        stage = core(rules, hub.secret, hub.settings.window_seconds * 1000)
-        return [streams.run(stage), streams.run(PostSink(hub, streams))]
+        return [CoreService(hub, streams), streams.run(PostSink(hub, streams))]
     return [streams.run(ShareSink(hub) if part == "share" else WitnessSink(hub))]
 
 

@@ -54,6 +54,11 @@ class Settings(BaseModel):
         return self.database or f"sqlite:///{self.data.absolute() / 'tocsin.db'}"
 
     @property
+    def enrichment_path(self) -> Path:
+        """Where the operator's data of enrichment are, if there are any."""
+        return self.data / "enrichment"
+
+    @property
     def secret_path(self) -> Path:
         return self.secret_file or self.data / "secret"
 

@@ -32,6 +32,7 @@ SHELLS = (
     "connectors/http.py",  # the one outgoing HTTP client
     "services/cli.py",
     "services/cli_data.py",
+    "services/core.py",  # watches for new data
     "services/data.py",  # reads and installs the data of enrichment
     "services/directory.py",  # reads the agreements' files and numbers partners in the database
     "services/hub.py",  # holds the clock that is handed on
@@ -53,6 +54,7 @@ PURE_ALL_THE_SAME = ("services/stream/types.py",)
 WIRING = (
     "services/cli.py",
     "services/cli_data.py",
+    "services/core.py",
     "services/data.py",
     "services/pipeline.py",
     "services/run.py",

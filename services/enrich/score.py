@@ -129,12 +129,15 @@ OTHER_LIFE = Life(365, 1)
 WARNINGS: Mapping[str, int] = MappingProxyType(
     {
         "benign": 60,  # known to be good: to block it does harm
+        **dict.fromkeys(("special-use", "exercise"), 60),  # addresses of nobody; what is made to test with
         "popular": 40,  # so much used that it is seldom meant as a whole
-        "shared": 25,  # hosting, shorteners, networks of many customers: others are hit too
+        # others are there too: hosting, shorteners, networks of many customers
+        **dict.fromkeys(("shared-hosting", "cloud", "url-shortener", "link-in-bio"), 25),
         "sinkhole": 25,  # in defenders' hands: it shows who was infected, and attacks nobody any more
+        **dict.fromkeys(("dynamic-dns", "disposable-email"), 10),  # many unrelated people, and many attackers
     }
 )
-"""Points that a warning takes off, by what the list says of the item."""
+"""Points that a warning takes off, by what the list says of the item (see `services.enrich.kinds`)."""
 OTHER_WARNING = 20
 
 _DISPUTED: Mapping[int, int] = MappingProxyType({1: 100, 2: 60})  # percent of the weight

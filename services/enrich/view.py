@@ -6,19 +6,22 @@ So a score, a count, a label or a date tells nothing of what is withheld.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from schemas.known import Contribution, Feedback
 from schemas.timestamps import parse_time
 from services.enrich.activity import active_until_ms
-from services.enrich.category import category
-from services.enrich.context import Context, EnrichmentData
-from services.enrich.families import Families, named
+from services.enrich.category import category_of
+from services.enrich.context import Context
+from services.enrich.families import Families
 from services.enrich.score import Feedback as Bearing
 from services.enrich.score import Score, Word, next_step_ms, score
 
 MAX_TEXTS = 100
+
+Named = Callable[[tuple[str, ...]], Families]
+"""What the families, vendors and techniques are that texts name."""
 
 
 class Heard(NamedTuple):
@@ -46,11 +49,11 @@ def view(
     heard: Sequence[Heard],
     feedback: Iterable[tuple[Feedback, str]],
     context: Context,
-    data: EnrichmentData,
+    named: Named,
     now_ms: int,
 ) -> View:
     """Of an indicator. `stated` is the category that its sources state ("": none); `feedback` comes with the
-    reliability of its source. Times are ms since 1970."""
+    reliability of its source; `named` says what texts name. Times are ms since 1970."""
     # how often a source said it is counted without a decision, so a score must not show it
     words = [
         Word(h.source, h.reliability, h.confidence, h.word.first_seen_ms, h.word.last_seen_ms, 1) for h in heard
@@ -61,28 +64,24 @@ def view(
         if f.from_ms <= now_ms
     ]
     warnings = {warning.kind for warning in context.warnings}
-    families = named(data, _texts(heard))
-    category_ = stated or category(label for h in heard for label in h.word.labels)
+    families = named(tuple(dict.fromkeys(text for h in heard for text in texts_of(h.word))))
+    category = stated or category_of((label for h in heard for label in h.word.labels), families)
     ends_ms = [_end_ms(h.word) for h in heard]
     last_seen_ms = max(h.word.last_seen_ms for h in heard)
     return View(
         score=score(words, bearings, kind, warnings, now_ms),
         families=families,
-        category=category_,
-        active_until_ms=active_until_ms(kind, category_, last_seen_ms, ends_ms),
+        category=category,
+        active_until_ms=active_until_ms(kind, category, last_seen_ms, ends_ms),
         next_ms=next_step_ms(words, bearings, kind, warnings, now_ms),
     )
 
 
-def texts_of(word: Contribution) -> list[str]:
+def texts_of(word: Contribution) -> tuple[str, ...]:
     """The texts in which a source names what it speaks of."""
     body = word.object
     named_in = (body.get("name"), *(body.get("aliases") or ()), *word.labels, body.get("description"))
-    return [text for text in named_in if isinstance(text, str)][:MAX_TEXTS]
-
-
-def _texts(heard: Sequence[Heard]) -> Collection[str]:
-    return dict.fromkeys(text for h in heard for text in texts_of(h.word))
+    return tuple(text for text in named_in if isinstance(text, str))[:MAX_TEXTS]
 
 
 def _end_ms(word: Contribution) -> int | None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from schemas.agreement import Contributes
 from schemas.known import Known
-from services.enrich.families import named
 from services.enrich.view import Heard, View, texts_of, view
 from services.govern.compile import Compiled
 from services.govern.obligations import Local
@@ -23,7 +22,9 @@ def reliability_of(source: str, compiled: Compiled) -> str:
     return terms.reliability if terms else UNJUDGED
 
 
-def background(known: Known, whole: View | None, compiled: Compiled, local: Local) -> dict[str, Any]:
+def background(
+    known: Known, whole: View | None, compiled: Compiled, data_version: str, local: Local
+) -> dict[str, Any]:
     """JSON: `contributions`, `feedback`, `enrichment` with its `data_version`, and the `score` with its parts.
 
     `whole` is what enrichment adds for who may see everything, where there is such a recipient. Times are ms since
@@ -58,10 +59,10 @@ def background(known: Known, whole: View | None, compiled: Compiled, local: Loca
         return found
     seen = whole or _view(known, [one for one in heard if not (one.word.revoked or one.word.gone)], compiled, local)
     families = (
-        seen.families if seen else named(local.data, dict.fromkeys(t for h in heard for t in texts_of(h.word)))
+        seen.families if seen else local.named(tuple(dict.fromkeys(t for h in heard for t in texts_of(h.word))))
     )
     found["enrichment"] = {
-        "data_version": local.data.version,
+        "data_version": data_version,
         **context._asdict(),
         "lookalikes": [like._asdict() for like in context.lookalikes],
         "warnings": [warning._asdict() for warning in context.warnings],
@@ -77,7 +78,7 @@ def _view(known: Known, heard: list[Heard], compiled: Compiled, local: Local) ->
     if not heard:
         return None
     feedback = [(one, reliability_of(one.source, compiled)) for _, one in sorted(known.feedback.items())]
-    return view(known.kind, "", heard, feedback, local.context, local.data, local.now_ms)
+    return view(known.kind, "", heard, feedback, local.context, local.named, local.now_ms)
 
 
 def confidence_of(body: dict[str, Any], source: str, compiled: Compiled) -> int | None:

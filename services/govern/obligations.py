@@ -17,8 +17,8 @@ from schemas.known import Contribution, Feedback, Known
 from schemas.markings import Pap, Tlp, from_tag, marking_id
 from schemas.patterns import generate
 from schemas.timestamps import format_time, parse_time
-from services.enrich.context import Context, EnrichmentData
-from services.enrich.view import Heard, View, view
+from services.enrich.context import Context
+from services.enrich.view import Heard, Named, View, view
 from services.govern.facts import Facts
 
 _COMMON = ("confidence", "labels", "lang", "external_references")
@@ -103,10 +103,10 @@ class Draft(NamedTuple):
 
 
 class Local(NamedTuple):
-    """What enrichment goes by: the local data, what they say of the item's value, and the clock."""
+    """What enrichment goes by: what local data say of the item's value and of texts, and the clock."""
 
-    data: EnrichmentData
     context: Context
+    named: Named
     now_ms: int
 
 
@@ -149,7 +149,7 @@ def merge_visible(
     )
     heard = [Heard(v.source, v.reliability, v.facts.confidence, v.contribution) for v in ranked]
     if known.type == "indicator":
-        seen = view(known.kind, stated or "", heard, feedback, local.context, local.data, local.now_ms)
+        seen = view(known.kind, stated or "", heard, feedback, local.context, local.named, local.now_ms)
         extensions |= _enrichment(seen, local)
         whole = (len(visible), len(feedback)) == (len(known.contributions), len(known.feedback))
         draft = draft._replace(category=seen.category, view=seen, whole=whole)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from typing import NamedTuple, TypeVar
 
 import orjson
@@ -15,10 +17,9 @@ from schemas.errors import Misconfigured
 from schemas.known import NEVER_MS, Contribution, Feedback, Known, Sent
 from schemas.outgoing import outgoing_id
 from schemas.reference import Seen, Standing
-from services.enrich.context import EnrichmentData, look
-from services.enrich.families import named
+from services.enrich.context import EnrichmentData, look, named
 from services.enrich.joins import Join, by_value, by_word
-from services.enrich.view import texts_of
+from services.enrich.view import Named, texts_of
 from services.govern import campaign
 from services.govern.background import background, reliability_of
 from services.govern.compile import Compiled
@@ -28,15 +29,22 @@ from services.govern.obligations import Draft, Local, Visible, merge_visible
 from services.govern.policy import DAY_MS, Verdict, decide, groups
 from services.govern.references import OUTGOING, split
 
+TEXTS_REMEMBERED = 4_096
 HUB = "(hub)"
 """Whose word a campaign is; no partner's id looks so."""
 
 
-class Rules(NamedTuple):
+@dataclass(frozen=True)
+class Rules:
     """What an item is decided by: the compiled policy, and the data of enrichment."""
 
     compiled: Compiled
     data: EnrichmentData
+
+    @cached_property
+    def named(self) -> Named:
+        """Sources write the same labels and descriptions to thousands of indicators."""
+        return lru_cache(TEXTS_REMEMBERED)(partial(named, self.data))
 
 
 class Settled(NamedTuple):
@@ -78,7 +86,7 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
             "what the hub remembers of its recipients is under another numbering than the database's",
             hint="this state belongs to another database: put the matching database back",
         )
-    local = Local(rules.data, look(rules.data, known.kind, known.value), now_ms)
+    local = Local(look(rules.data, known.kind, known.value), rules.named, now_ms)
     judged = [_judge(known, source, word, rules, local) for source, word in known.contributions.items()]
     errors = [error for j in judged for error in j.verdict.errors]
     is_campaign = known.kind == campaign.KIND
@@ -121,7 +129,8 @@ def _cleared(
         fingerprint=fingerprint.hex(),
         type=known.type,
         kind=known.kind,
-        value=known.value,
+        # what names another object is made of fingerprints, which are not for those who may not see that object
+        value="" if known.kind.startswith("stix:") else known.value,
         epoch=epoch,
         counter=known.counter,
         numbering=rules.compiled.numbering,
@@ -153,7 +162,9 @@ def _decision(
         numbering=rules.compiled.numbering,
         judgements=judgements,
         errors=tuple(errors),
-        background=background(known, next((d.view for _, d in drafts if d.whole), None), rules.compiled, local),
+        background=background(
+            known, next((d.view for _, d in drafts if d.whole), None), rules.compiled, rules.data.version, local
+        ),
     )
 
 
@@ -307,7 +318,7 @@ def _joins(known: Known, judged: Iterable[Judged], local: Local) -> dict[Join, B
     for join in by_value(local.context):
         joins[join] = permitted
     for j in judged:
-        families = named(local.data, texts_of(j.contribution))
+        families = local.named(texts_of(j.contribution))
         for join in by_word(j.contribution, families, local.context):
             joins[join] = joins.get(join, 0) | j.verdict.permitted
     return {join: Bits(who) for join, who in joins.items()}

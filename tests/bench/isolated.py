@@ -22,8 +22,7 @@ from services import directory
 from services.accept import formats
 from services.accept.framing import unpack
 from services.accept.packing import Origin, prepare
-from services.enrich.context import EnrichmentData
-from services.enrich.domain import suffix_list
+from services.data import load
 from services.govern.compile import compile_policy
 from services.govern.settle import Rules
 from services.hub import Directory, Hub
@@ -157,7 +156,7 @@ async def _append(folder: Path, messages: Sequence[Message]) -> Cost:
 
 
 def _core(partners: Directory, messages: Sequence[Message], now_ms: int) -> tuple[Outputs, Cost]:
-    stage = core(Rules(compile_policy(partners), EnrichmentData(suffix_list())), SECRET)
+    stage = core(Rules(compile_policy(partners), load(None)), SECRET)
     meter = _Meter()
     outputs: Outputs = {CLEARED.name: [], DECISIONS.name: []}
     for partition, records in enumerate(by_partition(messages, now_ms)):

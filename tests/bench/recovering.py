@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from services.enrich.context import EnrichmentData
-from services.enrich.domain import suffix_list
+from services.data import load
 from services.govern.compile import compile_policy
 from services.govern.settle import Rules
 from services.pipeline import core
@@ -44,7 +43,7 @@ class Recovered(NamedTuple):
 async def recover(folder: Path, agreements: Path, kept: str, items: int) -> Recovered:
     """Runs the core on all partitions, and no record comes."""
     store = Store(f"sqlite:///{folder / 'tocsin.db'}")
-    stage = core(Rules(compile_policy(introduced(store, agreements)), EnrichmentData(suffix_list())), bytes(32))
+    stage = core(Rules(compile_policy(introduced(store, agreements)), load(None)), bytes(32))
     streams = open_streams("sqlite:", store, open_state=open_state(kept, folder))
     await streams.start()
     service: Any = streams.run(stage)

@@ -21,8 +21,7 @@ import orjson
 from schemas.compact import expand, squeeze
 from schemas.known import HEADER_BYTES
 from schemas.topics import CLEARED, DECISIONS, KNOWN, PARTITIONS, TOPICS
-from services.enrich.context import EnrichmentData
-from services.enrich.domain import suffix_list
+from services.data import load
 from services.govern.compile import compile_policy
 from services.govern.settle import Rules
 from services.hub import Directory
@@ -146,7 +145,7 @@ def _decided(partners: Directory, shapes: Sequence[Shape], sources: int) -> list
         for other in range(sources)
     ]
     packed, _, _ = isolated.accept(partners.agreements, bundles, now)
-    stage = core(Rules(compile_policy(partners), EnrichmentData(suffix_list())), bytes(32))
+    stage = core(Rules(compile_policy(partners), load(None)), bytes(32))
     values: list[bytes] = []
     for partition, records in enumerate(isolated.by_partition(isolated.messages_of(packed), now)):
         kept = MemoryState()

@@ -195,9 +195,10 @@ def test_feedback(words: list[Word], feedback: list[Feedback], expected: dict[st
         ((), 70),
         (("benign",), 10),
         (("popular",), 30),
-        (("shared",), 45),
+        (("shared-hosting",), 45),
+        (("dynamic-dns",), 60),
         (("sinkhole",), 45),
-        (("shared", "popular"), 30),
+        (("shared-hosting", "popular"), 30),
         (("one that nobody knows",), 50),
     ],
 )
@@ -212,7 +213,7 @@ names = st.sampled_from("abcdef")
 # half of the times close by, where addresses fade, half of them anywhere
 times = st.one_of(st.integers(NOW_MS - 90 * DAY_MS, NOW_MS), st.integers(0, NOW_MS + 400 * DAY_MS))
 kinds = st.sampled_from([*LIVES, "complex", "pattern:yara", "other:x"])
-lists = st.sets(st.sampled_from(["benign", "popular", "shared", "sinkhole", "else"]))
+lists = st.sets(st.sampled_from(["benign", "popular", "shared-hosting", "sinkhole", "else"]))
 words_ = st.builds(
     Word,
     source=names,
@@ -272,7 +273,7 @@ def test_age_never_raises(item: Item, later_ms: int) -> None:
     assert value_of(item, NOW_MS + later_ms) <= value_of(item)
 
 
-@given(items, st.sampled_from(["benign", "popular", "shared", "else", "other"]))
+@given(items, st.sampled_from(["benign", "popular", "shared-hosting", "else", "other"]))
 def test_a_warning_never_raises(item: Item, more: str) -> None:
     words, feedback, kind, warnings = item
     assert value_of((words, feedback, kind, warnings | {more})) <= value_of(item)

@@ -8,15 +8,14 @@ from schemas.agreement import Agreement, Policy
 from schemas.bits import Bits, members
 from schemas.handling import HANDLING_ID
 from schemas.known import Contribution, Known, Sent
+from services.data import load
 from services.directory import hash_of
-from services.enrich.context import EnrichmentData
-from services.enrich.domain import suffix_list
 from services.govern.compile import Compiled, compile_policy
 from services.hub import Directory
 
 NOW_MS = 1_795_000_000_000  # 2026-11-18
 DAY_MS = 86_400_000
-DATA = EnrichmentData(suffix_list())
+DATA = load(None)
 
 
 def agreement(name: str, *, contributes: dict[str, Any] | None = None, **receives: Any) -> Agreement:
