@@ -115,6 +115,7 @@ class Contributes(BaseModel):
     probation: bool = False
     distribution: Literal["marks", "ignore"] = "marks"
     strict: bool = False
+    snapshot: bool = False
     csv: CsvMapping | None = None
 
 

@@ -45,6 +45,7 @@ submissions = Table(
     Column("refused", Integer, nullable=False),
     Column("fates", LargeBinary, nullable=False),  # zlib of JSON: one entry per item
     Column("relayed_ms", BigInteger),
+    Index("submissions_by_source", "source", "seq"),
     sqlite_autoincrement=True,
 )
 outbox = Table(  # what is stored and not yet acknowledged by the broker; a row is deleted when it is
@@ -59,6 +60,44 @@ submission_positions = Table(  # the last offset of a submission in each partiti
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("offset", BigInteger, nullable=False),
+)
+
+aliases = Table(  # what each id of a source names; written with the submission that says so
+    "aliases",
+    metadata,
+    Column("alias", LargeBinary, primary_key=True),  # keyed hash of source and id
+    Column("keys", LargeBinary, nullable=False),  # fingerprints, or pairs of record key and fingerprint
+    Column("object_type", Text, nullable=False),
+    Column("modified_ms", BigInteger, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+)
+waiting = Table(  # objects that refer to what has not come yet
+    "waiting",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),  # of the submission, and the place in it
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False),
+    Column("own", LargeBinary, nullable=False),  # its own alias
+    Column("pointer", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),  # the object as it came
+    Index("waiting_by_source", "source", "seq", "place"),
+    Index("waiting_by_own", "own"),
+)
+waiting_ends = Table(  # what each of them waits for: any of these
+    "waiting_ends",
+    metadata,
+    Column("alias", LargeBinary, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("place", Integer, primary_key=True, autoincrement=False),
+    Index("waiting_ends_by_place", "seq", "place"),
+)
+snapshots = Table(  # what the last snapshot of each feed held
+    "snapshots",
+    metadata,
+    Column("feed", LargeBinary, primary_key=True),  # keyed hash of source and name
+    Column("name", LargeBinary, primary_key=True),  # fingerprint, or record key and fingerprint
+    Column("source", Text, nullable=False),
+    Index("snapshots_by_name", "name"),
 )
 
 # -- share ------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ SHELLS = (
     "connectors/*/client.py",
     # of one stage
     "services/accept/inbox.py",  # the inbox's tables
+    "services/accept/aliases.py",  # what is kept of a source: its ids, what waits, its snapshots
     "services/share/feeds.py",  # the feeds' tables
     "services/share/taxii*.py",  # the TAXII part of the HTTP interface
     # of the whole hub

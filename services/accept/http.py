@@ -6,7 +6,7 @@ import asyncio
 import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,9 +22,11 @@ from schemas.outgoing import outgoing_id
 from schemas.rejected import Rejected
 from schemas.timestamps import format_time
 from services.accept import formats
-from services.accept.inbox import Stored, find_submission, is_suspended, store_submission
-from services.accept.packing import Fate, Origin, Packed, decompress_fates, prepare
+from services.accept.aliases import Asking, look_up
+from services.accept.inbox import Overtaken, Stored, find_submission, is_suspended, store_submission
+from services.accept.packing import OVERDUE, Fate, Packed, decompress_fates, prepare
 from services.accept.reading import Reading, Refusal
+from services.accept.resolving import Origin
 from services.accept.unzip import too_large
 from services.hub import Hub
 from services.problems import RequestRefused, problem
@@ -36,6 +38,7 @@ MAX_RECEIVED_BYTES = 256 * 1024 * 1024  # of all bodies that are coming in, or w
 PARSERS = 2  # they share one interpreter: more would only take turns
 BODY_TIMEOUT_SECONDS = 120
 RETRY_AFTER_SECONDS = 2
+MAX_OVERTAKEN = 20
 PAGE_ITEMS, MAX_PAGE_ITEMS = 100, 1000
 ENCODINGS = ("", "identity", "gzip", "x-gzip")  # gzip stays as it is: `formats` knows it by its first bytes
 
@@ -109,21 +112,40 @@ class _Door:
             origin = Origin(str(uuid.uuid4()), agreement.id, self.hub.clock())
             async with self.parsers:
                 try:
-                    packed = await asyncio.to_thread(
+                    reading = await asyncio.to_thread(
                         self._read, body, request.content_type, _filename(request), agreement, origin
                     )
+                    packed = await self._prepare(reading, agreement, _filename(request), origin)
                 except BodyRefused as refusal:
                     await self._keep_refused(body, refusal, origin)
                     raise
             del body
-            await store_submission(self.hub, origin, packed)
+            packed = await self._store(reading, agreement, _filename(request), origin, packed)
         self.wake_relay()
-        return _refused(origin, packed) if packed.refused and not packed.taken else _accepted(origin, packed)
+        nothing = packed.refused and not packed.taken and not packed.waiting
+        return _refused(origin, packed) if nothing else _accepted(origin, packed)
 
-    def _read(self, body: bytes, content_type: str, filename: str, agreement: Agreement, origin: Origin) -> Packed:
+    def _read(self, body: bytes, content_type: str, filename: str, agreement: Agreement, origin: Origin) -> Reading:
         max_bytes = self.hub.settings.max_body_bytes
-        reading = formats.read(body, content_type, filename, agreement, origin.received_ms, max_bytes)
-        return prepare(reading, origin, self.hub.secret)
+        return formats.read(body, content_type, filename, agreement, origin.received_ms, max_bytes)
+
+    async def _prepare(self, reading: Reading, agreement: Agreement, filename: str, origin: Origin) -> Packed:
+        asking = Asking(agreement, self.hub.directory.bit_of.get(agreement.id), self.hub.secret, filename)
+        known = await self.hub.store.read(lambda connection: look_up(connection, asking, reading))
+        return await asyncio.to_thread(prepare, reading, origin, self.hub.secret, known)
+
+    async def _store(
+        self, reading: Reading, agreement: Agreement, filename: str, origin: Origin, packed: Packed
+    ) -> Packed:
+        """Stores what was made of a reading; made again as long as other submissions of its source come before."""
+        for _ in range(MAX_OVERTAKEN):
+            try:
+                await store_submission(self.hub, origin, packed)
+                return packed
+            except Overtaken:
+                async with self.parsers:
+                    packed = await self._prepare(reading, agreement, filename, origin)
+        raise _busy("too many submissions of this source come at once")
 
     async def _keep_refused(self, body: bytes, refusal: BodyRefused, origin: Origin) -> None:
         """What can't be taken as a whole is kept with its reason too."""
@@ -255,6 +277,7 @@ def _accepted(origin: Origin, packed: Packed) -> web.Response:
         "taken": packed.taken,
         "refused": packed.refused,
         "skipped": packed.skipped,
+        "waiting": packed.waiting,
         "items": packed.refusals,
         "notes": packed.notes,
     }
@@ -282,29 +305,39 @@ def _status(stored: Stored, offset: int, limit: int) -> dict[str, Any]:
     fates, notes = decompress_fates(stored.fates)
     lost = {Rejected.from_bytes(raw).key_bytes.hex() for raw in stored.rejected_behind}
     behind = sum(fate.get("key") in lost for fate in fates) if lost else 0
+    kept = sum(fate["fate"] == "waiting" for fate in fates)
+    overdue = {Rejected.from_bytes(raw).where for raw in stored.overdue}
+    waiting, late = (
+        len(stored.waiting),
+        sum(fate["fate"] == "waiting" and fate["pointer"] in overdue for fate in fates),
+    )
     return {
         "id": stored.id,
         "source": stored.source,
         "received": format_time(stored.received_ms),
         "format": stored.format,
         "state": stored.state,
-        "taken": stored.taken - behind,
-        "refused": stored.refused + behind,
-        "skipped": len(fates) - stored.taken - stored.refused,
+        "taken": stored.taken - behind + max(0, kept - waiting - late),
+        "refused": stored.refused + behind + late,
+        "skipped": len(fates) - stored.taken - stored.refused - kept,
+        "waiting": waiting,
         "notes": notes,
-        "items": [_item(fate, lost) for fate in fates[offset : offset + limit]],
+        "items": [_item(fate, lost, stored.waiting, overdue) for fate in fates[offset : offset + limit]],
         "offset": offset,
         "total": len(fates),
     }
 
 
-def _item(fate: Fate, lost: set[str]) -> dict[str, Any]:
+def _item(fate: Fate, lost: Container[str], waiting: Container[int], overdue: Container[str]) -> dict[str, Any]:
     """A fate as its source sees it. The id is made of the content, so it tells nothing but what was sent."""
+    if fate["fate"] == "waiting":
+        return _waiting(fate, waiting, overdue)
     if "key" not in fate:
         return fate
-    shown = {name: value for name, value in fate.items() if name not in ("key", "type")}
+    shown = {name: value for name, value in fate.items() if name not in ("key", "identity", "type")}
     if fate["key"] not in lost:
-        return {"id": outgoing_id(fate["type"], bytes.fromhex(fate["key"])), **shown}
+        identity = bytes.fromhex(fate["identity"] if "identity" in fate else fate["key"])
+        return {"id": outgoing_id(fate["type"], identity), **shown}
     # why it failed behind the door is the operator's to see: it may have to do with other sources
     return shown | {
         "fate": "refused",
@@ -313,6 +346,22 @@ def _item(fate: Fate, lost: set[str]) -> dict[str, Any]:
         "reason": "the hub could not process this item",
         "hint": "the operator can see why, and can send it through again",
     }
+
+
+def _waiting(fate: Fate, waiting: Container[int], overdue: Container[str]) -> dict[str, Any]:
+    """What became of an item that had to wait."""
+    shown = {name: value for name, value in fate.items() if name != "place"}
+    if fate["pointer"] in overdue:
+        return shown | {
+            "fate": "refused",
+            "code": OVERDUE,
+            "where": fate["pointer"],
+            "reason": "what it refers to did not come before too much else waited",
+            "hint": "send it again together with what it refers to",
+        }
+    if fate["place"] in waiting:
+        return shown
+    return shown | {"fate": "taken", "reason": "what it refers to has come, or it was sent again since"}
 
 
 def _json(status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> web.Response:

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from services.accept import aliases
 from services.accept.framing import Parcel, unpack
-from services.accept.packing import Origin, Packed
+from services.accept.packing import OVERDUE, Packed, overdue
+from services.accept.resolving import Origin
 from services.hub import Hub
 from services.tables import (
     INBOX_ORDER_LOCK,
@@ -18,6 +20,7 @@ from services.tables import (
     rejected,
     submission_positions,
     submissions,
+    waiting,
     watermarks,
 )
 
@@ -26,7 +29,8 @@ class Stored(NamedTuple):
     """One submission as its source may see it: nothing in it comes from anybody else's data.
 
     `positions` and `reached` map partitions of tocsin.reports to the submission's last offset there, and to
-    the offset up to which the feeds show everything.
+    the offset up to which the feeds show everything. `waiting` are the places of items that still wait, and
+    `overdue` the pointers of those that waited too long.
     """
 
     seq: int
@@ -41,6 +45,8 @@ class Stored(NamedTuple):
     positions: dict[int, int]
     reached: dict[int, int]
     rejected_behind: tuple[bytes, ...]
+    waiting: frozenset[int] = frozenset()
+    overdue: tuple[bytes, ...] = ()
 
     @property
     def state(self) -> str:
@@ -51,8 +57,12 @@ class Stored(NamedTuple):
         return "done" if visible else "relayed"
 
 
+class Overtaken(Exception):
+    """Another submission of the same source was stored since its ids were looked up: look again."""
+
+
 async def store_submission(hub: Hub, origin: Origin, packed: Packed) -> int:
-    """Stores it durably and returns its place in the inbox."""
+    """Stores it durably and returns its place in the inbox. Raises `Overtaken`, and then stores nothing."""
     return await hub.store.write(lambda connection: _insert(connection, origin, packed))
 
 
@@ -60,6 +70,9 @@ def _insert(connection: Connection, origin: Origin, packed: Packed) -> int:
     if connection.dialect.name == "postgresql":
         # numbers are given before the commit: without this a lower one could show up after a higher
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(INBOX_ORDER_LOCK)))
+    after = packed.effects.after
+    if after is not None and aliases.last_of(connection, origin.source) != after:
+        raise Overtaken
     row = submissions.insert().values(
         id=origin.submission,
         source=origin.source,
@@ -70,7 +83,11 @@ def _insert(connection: Connection, origin: Origin, packed: Packed) -> int:
         fates=packed.fates,
     )
     seq: int = connection.execute(row.returning(submissions.c.seq)).scalar_one()
-    connection.execute(outbox.insert().values(seq=seq, messages=packed.messages))
+    messages = packed.messages
+    aliases.write(connection, origin.source, seq, packed.effects)
+    if packed.effects.waiting:
+        messages += overdue(aliases.crowd_out(connection, origin.source), origin)
+    connection.execute(outbox.insert().values(seq=seq, messages=messages))
     return seq
 
 
@@ -87,7 +104,16 @@ def _find(connection: Connection, submission: str) -> Stored | None:
     reached = {mark.partition: mark.offset for mark in connection.execute(sa.select(watermarks))}
     behind = sa.select(rejected.c.record).where(rejected.c.submission == submission, rejected.c.stage != "accept")
     records = tuple(connection.execute(behind).scalars())
-    return Stored(**row._mapping, positions=positions, reached=reached, rejected_behind=records)
+    late = sa.select(rejected.c.record).where(rejected.c.submission == submission, rejected.c.code == OVERDUE)
+    still = sa.select(waiting.c.place).where(waiting.c.seq == row.seq)
+    return Stored(
+        **row._mapping,
+        positions=positions,
+        reached=reached,
+        rejected_behind=records,
+        waiting=frozenset(connection.execute(still).scalars()),
+        overdue=tuple(connection.execute(late).scalars()),
+    )
 
 
 async def is_suspended(hub: Hub, partner: str) -> bool:

@@ -34,6 +34,8 @@ class Word(NamedTuple):
     handling: Mapping[str, Any] = {}
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    event: str = ""
+    joins: tuple[tuple[str, str], ...] = ()
 
 
 def drafts(pointer: str, parsed: Parsed, word: Word, now_ms: int) -> list[Draft]:
@@ -63,6 +65,8 @@ def _draft(pointer: str, ioc: Ioc, identity: Ioc, word: Word, now_ms: int) -> Dr
         handling=word.handling,
         labels=word.labels,
         notes=word.notes,
+        event=word.event,
+        joins=word.joins,
     )
 
 

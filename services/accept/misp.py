@@ -7,6 +7,7 @@ attribute, not what it is; it is not asked. Deleted attributes and proposals (Sh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -26,7 +27,8 @@ DELETED = "deleted by its source"
 
 Part = Mapping[str, Any]
 
-_INHERITED = ("date", "timestamp", "distribution", "Tag")
+MAX_CERTIFICATES = 20
+_INHERITED = ("uuid", "date", "timestamp", "distribution", "Tag")
 
 
 def events_in(document: Any) -> list[tuple[str, Any]] | None:
@@ -94,6 +96,9 @@ class _Event(NamedTuple):
     tags: _Tags
     at_ms: int | None
     distribution_marks: bool
+    uuid: str = ""
+    certificates: tuple[str, ...] = ()
+    """The hashes of the certificate that the object tells of in which an attribute stands."""
 
 
 def _read_event(pointer: str, fields: Any, agreement: Agreement, now_ms: int, gathering: Gathering) -> None:
@@ -104,6 +109,7 @@ def _read_event(pointer: str, fields: Any, agreement: Agreement, now_ms: int, ga
         tags=_tags(fields),
         at_ms=_time(fields, "timestamp") or _time(fields, "date"),
         distribution_marks=not ignores,
+        uuid=_uuid(fields.get("uuid")),
     )
     around = (fields.get("distribution"),)
     _read_attributes(pointer, fields, around, event, now_ms, gathering, _in_event)
@@ -116,7 +122,8 @@ def _read_event(pointer: str, fields: Any, agreement: Agreement, now_ms: int, ga
                 continue
             chain = (*around, misp_object.get("distribution"))
             holding = partial(_in_object, misp_object)
-            _read_attributes(where, misp_object, chain, event, now_ms, gathering, holding)
+            of_object = event._replace(certificates=_certificates(misp_object))
+            _read_attributes(where, misp_object, chain, of_object, now_ms, gathering, holding)
 
 
 def _read_attributes(
@@ -191,7 +198,22 @@ def _word(attribute: Mapping[str, Any], around: tuple[Any, ...], event: _Event) 
         description=_text(attribute, "comment", optional=True).strip(),
         markings=markings,
         labels=tags.labels,
+        event=event.uuid,
+        joins=tuple(("certificate", value) for value in event.certificates),
     )
+
+
+def _certificates(misp_object: Part) -> tuple[str, ...]:
+    """The hashes of certificates among the attributes of an object; what is no attribute is refused elsewhere."""
+    found: dict[str, None] = {}
+    for attribute in _list(misp_object, "Attribute"):
+        if not isinstance(attribute, dict) or _is_true(attribute.get("deleted")):
+            continue
+        name, value = attribute.get("type"), attribute.get("value")
+        if isinstance(name, str) and isinstance(value, str) and name.startswith("x509-fingerprint-"):
+            with suppress(ItemRefused):
+                found.update((ioc.value, None) for ioc in by_misp_type(name, value).iocs)
+    return tuple(found)[:MAX_CERTIFICATES]
 
 
 def _by_distribution(chain: tuple[Any, ...]) -> tuple[str, ...]:
@@ -203,8 +225,13 @@ def _by_distribution(chain: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def _stix_id(uuid: Any) -> str:
+    known = _uuid(uuid)
+    return f"indicator--{known}" if known else ""
+
+
+def _uuid(uuid: Any) -> str:
     try:
-        return f"indicator--{UUID(uuid)}" if isinstance(uuid, str) and len(uuid) == 36 else ""
+        return str(UUID(uuid)) if isinstance(uuid, str) and len(uuid) == 36 else ""
     except ValueError:
         return ""
 

@@ -3,38 +3,81 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
 
 from schemas.errors import BodyRefused, ItemRefused
-from schemas.fingerprint import fingerprint, named_fingerprint
+from schemas.fingerprint import FINGERPRINT_BYTES
 from schemas.rejected import Rejected
 from schemas.rejected import encode as base64_text
 from schemas.timestamps import format_time
 from schemas.topics import REJECTED, REPORTS
 from services.accept.framing import Parcel, pack
 from services.accept.reading import Aside, Draft, Reading, Refusal
+from services.accept.resolving import (
+    NOTHING,
+    Alias,
+    Gone,
+    Known,
+    Name,
+    Origin,
+    Settled,
+    Waits,
+    alias_of,
+    identity_of,
+    key_of,
+    resolve,
+)
 
 MAX_REPORT_BYTES = 128 * 1024  # the core keeps one of each source, and a broker refuses records over 1 MiB
 MAX_KEPT_BYTES = 512 * 1024  # of one refused item
 MAX_TOTAL_BYTES = 128 * 1024 * 1024
 MAX_RAW_BYTES = 16 * 1024 * 1024
 MAX_LISTED = 100
+MAX_NAMED = 3
+OVERDUE = "waited-too-long"
 MAX_AHEAD_MS = 24 * 3_600_000  # clocks differ, and a day ends sooner in the east
 _TIMES = ("created", "modified", "first_seen", "last_seen")
 
 Fate = dict[str, Any]
 
 
-class Origin(NamedTuple):
-    """What all items of a submission have in common."""
+class Kept(NamedTuple):
+    """An object that waits: its place in the submission, its own alias, and those of what it waits for."""
+
+    place: int
+    own: bytes
+    pointer: str
+    ends: tuple[bytes, ...]
+    raw: bytes
+
+
+class Overdue(NamedTuple):
+    """An object that waited too long, and where it came in."""
 
     submission: str
-    source: str
     received_ms: int
+    pointer: str
+    raw: bytes
+
+
+class Effects(NamedTuple):
+    """What a submission changes in what the hub knows of its source. Right only while `after` is its last one."""
+
+    after: int | None = None
+    aliases: Sequence[tuple[bytes, Alias]] = ()
+    waiting: Sequence[Kept] = ()
+    woken: Sequence[tuple[int, int]] = ()
+    feed: bytes = b""
+    held: Sequence[Name] = ()
+    dropped: Sequence[Name] = ()
+
+
+NO_EFFECTS = Effects()
 
 
 @dataclass(frozen=True)
@@ -53,33 +96,102 @@ class Packed:
     skipped: int
     refusals: list[Fate]
     notes: tuple[str, ...]
+    waiting: int = 0
+    effects: Effects = NO_EFFECTS
 
 
-def prepare(reading: Reading, origin: Origin, secret: bytes) -> Packed:
-    """Pure; linear in what was read.
+def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTHING) -> Packed:
+    """Pure; linear in what was read. `known` is what the hub knew of the source and its ids before.
 
     Raises `BodyRefused` (413) where a body unfolds to more than `MAX_TOTAL_BYTES`: one long object with very
     many alternatives would, since each makes a report.
     """
-    packer = _Packer(origin, secret)
-    for index, item in enumerate(reading.items):
+    resolved = resolve(reading.items, origin, secret, known)
+    packer = _Packer(origin, secret, origin.submission, snapshot=known.held is not None)
+    for index, item in enumerate(resolved.items):
         match item:
-            case Draft():
-                packer.take(index, not_ahead(item, origin.received_ms))
+            case Settled():
+                packer.take(index, item)
+            case Waits():
+                packer.keep_waiting(index, item)
             case Refusal():
                 packer.refuse(item)
             case Aside():
                 packer.put_aside(item)
+    notes = [*reading.notes]
+    dropped, gone = _dropped(packer, known)
+    if known.held is not None:
+        notes.append(_snapshot_note(packer, len(gone)))
+    fates = packer.fates
+    index = len(fates)
+    after = _Packer(
+        origin, secret, f"{origin.submission}-late", total_bytes=packer.total_bytes, raw_bytes=packer.raw_bytes
+    )
+    for of, item in resolved.woken:
+        index = after.wake(index, of, item)
+    if after.parcels:
+        notes.append(f"came-at-last: {after.taken} items that waited for what is in this submission")
+    first = _Packer(origin, secret, origin.submission, total_bytes=after.total_bytes)
+    fallen = {each.name: each for each in resolved.gone} | {each.name: each for each in gone}
+    for each in fallen.values():
+        index = first.withdraw(index, each)
     return Packed(
         format=reading.format,
-        messages=pack(packer.parcels),
-        fates=compress_fates(packer.fates, reading.notes),
+        messages=pack(chain(first.parcels, packer.parcels, after.parcels)),
+        fates=compress_fates(fates, notes),
         taken=packer.taken,
         refused=packer.refused,
-        skipped=len(packer.fates) - packer.taken - packer.refused,
-        refusals=[fate for fate in packer.fates if fate["fate"] == "refused"][:MAX_LISTED],
-        notes=reading.notes,
+        skipped=len(fates) - packer.taken - packer.refused - len(packer.waiting),
+        refusals=[fate for fate in fates if fate["fate"] == "refused"][:MAX_LISTED],
+        notes=tuple(notes),
+        waiting=len(packer.waiting),
+        effects=Effects(
+            after=known.seq,
+            aliases=resolved.aliases,
+            waiting=packer.waiting,
+            woken=resolved.places,
+            feed=known.feed,
+            held=[name for name in packer.named if name not in known.held] if known.held is not None else (),
+            dropped=dropped,
+        ),
     )
+
+
+def _dropped(packer: _Packer, known: Known) -> tuple[list[Name], list[Gone]]:
+    """What the last snapshot held and this one does not; and what of it no other feed of the source holds."""
+    if known.held is None or packer.refused or not packer.taken:
+        return [], []
+    dropped = [name for name in known.held if name not in packer.named]
+    return dropped, [Gone(name) for name in dropped if not known.held[name]]
+
+
+def _snapshot_note(packer: _Packer, withdrawn: int) -> str:
+    if packer.refused:
+        return "snapshot: nothing is withdrawn, because some of its items are refused"
+    if not packer.taken:
+        return "snapshot: nothing is withdrawn, because nothing could be taken"
+    return f"snapshot: {withdrawn} items that this feed holds no more are withdrawn"
+
+
+def overdue(items: Iterable[Overdue], origin: Origin) -> bytes:
+    """What waited too long, as rejections for the outbox; `origin` is the submission that crowded it out."""
+    parcels: list[Parcel] = []
+    for number, item in enumerate(items):
+        record = Rejected(
+            id=f"{origin.submission}-overdue-{number}",
+            stage="accept",
+            code=OVERDUE,
+            reason="what it refers to did not come before too much else waited",
+            origin=f"submission {item.submission} {item.pointer}",
+            at=format_time(item.received_ms),
+            source=origin.source,
+            submission=item.submission,
+            where=item.pointer,
+            key=base64_text(item.submission.encode()),
+            value=base64_text(item.raw),
+        )
+        parcels.append(Parcel(REJECTED, item.submission.encode(), record.to_bytes()))
+    return pack(parcels)
 
 
 def compress_fates(fates: Iterable[Fate], notes: Iterable[str]) -> bytes:
@@ -111,8 +223,9 @@ def not_ahead(draft: Draft, received_ms: int) -> Draft:
     )
 
 
-def report_bytes(draft: Draft, index: int, origin: Origin) -> bytes:
+def report_bytes(settled: Settled, index: int, origin: Origin, gone: bool = False) -> bytes:
     """The bytes that `Report.to_bytes` would give; written out, because a model costs ten times as much."""
+    draft, name, references, joins = settled
     return orjson.dumps(
         {
             "index": index,
@@ -133,6 +246,10 @@ def report_bytes(draft: Draft, index: int, origin: Origin) -> bytes:
             "first_seen_ms": draft.first_seen_ms,
             "last_seen_ms": draft.last_seen_ms,
             "labels": draft.labels,
+            "identity": "" if len(name) == FINGERPRINT_BYTES else identity_of(name).hex(),
+            "references": references,
+            "gone": gone,
+            "joins": joins,
         }
     )
 
@@ -141,44 +258,93 @@ def report_bytes(draft: Draft, index: int, origin: Origin) -> bytes:
 class _Packer:
     origin: Origin
     secret: bytes
+    ids: str
+    """What the ids of rejections begin with."""
     parcels: list[Parcel] = field(default_factory=list)
     fates: list[Fate] = field(default_factory=list)
+    waiting: list[Kept] = field(default_factory=list)
+    snapshot: bool = False
+    named: dict[Name, None] = field(default_factory=dict)
     taken: int = 0
     refused: int = 0
     total_bytes: int = 0
     raw_bytes: int = 0
 
-    def take(self, index: int, draft: Draft) -> None:
-        value = report_bytes(draft, index, self.origin)
+    def take(self, index: int, settled: Settled) -> None:
+        draft = not_ahead(settled.draft, self.origin.received_ms)
+        if draft is not settled.draft:
+            settled = settled._replace(draft=draft)
+        value = report_bytes(settled, index, self.origin)
         if len(value) > MAX_REPORT_BYTES:
             self.refuse(Refusal(draft.pointer, _too_large(len(value)), lambda: b""), draft)
             return
         self._spend(len(value), draft.pointer)
-        key = (
-            fingerprint(self.secret, draft.identity)
-            if draft.identity
-            else named_fingerprint(self.secret, draft.kind, draft.value)
-        )
-        self.parcels.append(Parcel(REPORTS, key, value))
+        name = settled.name
+        self.parcels.append(Parcel(REPORTS, key_of(name), value))
+        if self.snapshot:
+            self.named[name] = None
         self.taken += 1
         fate: Fate = {
             "pointer": draft.pointer,
             "kind": draft.kind,
             "value": draft.value,
             "type": draft.type,
-            "key": key.hex(),
+            "key": key_of(name).hex(),
             "fate": "taken",
         }
+        if len(name) > FINGERPRINT_BYTES:
+            fate["identity"] = identity_of(name).hex()
         if draft.notes:
             fate["notes"] = draft.notes
         self.fates.append(fate)
+
+    def keep_waiting(self, index: int, waits: Waits) -> None:
+        draft, source = waits.draft, self.origin.source
+        self._spend(len(waits.raw), draft.pointer)
+        self.waiting.append(
+            Kept(
+                place=index,
+                own=alias_of(self.secret, source, draft.id),
+                pointer=draft.pointer,
+                ends=tuple(alias_of(self.secret, source, id_) for id_ in waits.ends),
+                raw=waits.raw,
+            )
+        )
+        self.fates.append(
+            {
+                "pointer": draft.pointer,
+                "kind": draft.kind,
+                "value": draft.value,
+                "fate": "waiting",
+                "place": index,
+                "reason": f"it waits for {', '.join(waits.ends[:MAX_NAMED])}, which the hub does not know yet",
+            }
+        )
+
+    def wake(self, index: int, of: Origin, item: Settled | Refusal) -> int:
+        """Takes what came in with an earlier submission; it stands in that one's order of items, not in this."""
+        here, self.origin = self.origin, of
+        if isinstance(item, Settled):
+            self.take(index, item)
+        else:
+            self.refuse(item)
+        self.origin = here
+        return index + 1
+
+    def withdraw(self, index: int, gone: Gone) -> int:
+        at_ms = self.origin.received_ms
+        draft = Draft("", "", "", gone.type, {}, at_ms, at_ms, at_ms, at_ms)
+        value = report_bytes(Settled(draft, gone.name), index, self.origin, gone=True)
+        self._spend(len(value), "")
+        self.parcels.append(Parcel(REPORTS, key_of(gone.name), value))
+        return index + 1
 
     def refuse(self, refusal: Refusal, draft: Draft | None = None) -> None:
         error = refusal.error
         where = _where(refusal)
         raw = self._raw(refusal)
         record = Rejected(
-            id=f"{self.origin.submission}-{self.refused}",
+            id=f"{self.ids}-{self.refused}",
             stage="accept",
             code=error.code,
             reason=error.what,

@@ -23,8 +23,12 @@ _tokens = re.compile(r"'(?:[^'\\]++|\\.)*+'?|[A-Za-z0-9_]++|\S", re.DOTALL).find
 class Draft(NamedTuple):
     """Everything that a report needs except what only the submission and the hub's secret give.
 
-    `identity` is the IoC whose fingerprint is the item's key; None where the item is no IoC and known by
-    (kind, value). `notes` tell the source what was understood in spite of what it wrote.
+    `identity` is the IoC whose fingerprint is the item's key; where it is None, the key is made of `parts`, or of
+    (kind, value) where there are none. `notes` tell the source what was understood in spite of what it wrote.
+
+    `references` are the ids that the source wrote, by property, and no longer in `object`; `event` is the id of the
+    MISP event that it is in; `joins` are as in the report. `raw()` is the object as it came, where it may have to
+    be kept; None for what never has. A revocation that does not say of what has neither kind nor value.
     """
 
     pointer: str
@@ -43,6 +47,17 @@ class Draft(NamedTuple):
     revoked: bool = False
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    references: tuple[tuple[str, str], ...] = ()
+    event: str = ""
+    joins: tuple[tuple[str, str], ...] = ()
+    raw: Callable[[], bytes] | None = None
+
+    @property
+    def id(self) -> str:
+        """The id that its source gave it; empty where it gave none."""
+        id_: str = self.object.get("id", "")
+        return id_
 
 
 class Refusal(NamedTuple):

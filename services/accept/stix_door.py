@@ -1,39 +1,38 @@
 """STIX 2.1 and 2.0: one draft for each IoC of an indicator, one for every other object.
 
 What an object says about its own handling (markings, labels that are markings, the handling extension) is
-taken out of it into the draft's fields.
-
-Not understood so far: an indicator that is revoked, or changed, under a pattern other than the one that it came
-with. It is then a word on what the new pattern names, and the word on the old one stands. So who withdraws must
-send the original pattern along; a revocation with `TOMBSTONE` in its place is refused, so that nobody takes it
-for done.
+taken out of it into the draft's fields, and so are its references to others: see `resolving`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import Any
 
 import orjson
 
-from schemas import handling, patterns
+from schemas import handling, objects, patterns
 from schemas import stix_values as values
 from schemas.agreement import Agreement
 from schemas.errors import ItemRefused, clip
-from schemas.fingerprint import Ioc, clean_text
+from schemas.fingerprint import Ioc, clean_text, file_hash
+from schemas.safejson import loads
 from schemas.stix import StixObject, open_bundle
 from schemas.timestamps import parse_time
 from services.accept.indicators import split_tags
-from services.accept.reading import Aside, Draft, Gathering, Reading
+from services.accept.reading import Aside, Draft, Gathering, Reading, Refusal
 
 FORMAT = "stix"
 MAX_PATTERN_TYPE_CHARS = 64
 MAX_NOTES = 20
+MAX_JOINS = 20
 TOMBSTONE = Ioc("domain", "withdrawn.invalid")
 """What the pattern of a revoked indicator names where the original one is withheld."""
 
+_NO_IDENTITY = objects.Identity((), "")
 _FIRST_SEEN = ("valid_from", "first_seen", "first_observed", "start_time")
 _LAST_SEEN = ("last_seen", "last_observed", "stop_time")
 
@@ -50,7 +49,7 @@ def read(document: Any, agreement: Agreement, now_ms: int) -> Reading:
         with gathering.refusing(pointer, partial(orjson.dumps, raw)):
             if isinstance(found, ItemRefused):
                 raise found
-            for item in list(_items(found, agreement.id, now_ms)):
+            for item in list(_items(found, agreement.id, now_ms, partial(orjson.dumps, raw))):
                 gathering.add(item)
     return Reading(FORMAT, tuple(gathering.items), opened.notes)
 
@@ -64,36 +63,33 @@ def _objects(document: Any) -> Iterable[tuple[str, Any]]:
     return [("", document)]
 
 
-def _items(found: StixObject, source: str, now_ms: int) -> Iterator[Draft | Aside]:
+def read_one(raw: bytes, agreement: Agreement, now_ms: int) -> list[Draft | Refusal]:
+    """What one object says that was read before and kept: the drafts of it, or why it can't be read any more."""
+    reading = read(loads(raw), agreement, now_ms)
+    return [item for item in reading.items if not isinstance(item, Aside)]
+
+
+def _items(found: StixObject, source: str, now_ms: int, raw: Callable[[], bytes]) -> Iterator[Draft | Aside]:
     if found.type == "marking-definition":
         yield Aside(found.pointer, "noted", "markings are resolved by id", "stix:marking-definition", found.id)
         return
-    if found.revoked and found.parsed is not None and found.parsed.iocs == (TOMBSTONE,):
-        raise _without_pattern()
     draft = _draft(found, source, now_ms)
     if found.type != "indicator":
-        yield draft
+        yield draft._replace(raw=raw)
     elif found.parsed is None:
         yield _of_other_pattern(draft, found)
+    elif found.revoked and found.parsed.iocs in ((), (TOMBSTONE,)):
+        yield draft._replace(kind="", value="", raw=raw)
     elif not found.parsed.iocs:
         yield Aside(found.pointer, "skipped", "the values in its pattern name no indicator", "stix:indicator")
     else:
         yield from _of_pattern(draft, found.parsed)
 
 
-def _without_pattern() -> ItemRefused:
-    return ItemRefused(
-        "revocation-without-pattern",
-        "the revocation does not say which indicator it is of: its pattern names nothing",
-        where="/pattern",
-        hint="send the revocation with the original pattern",
-        field="pattern",
-    )
-
-
 def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
-    """The object with what it says about its handling taken out, under the id that its source gave it."""
+    """The object without what it says about its handling and refers to, under the id that its source gave it."""
     body = found.body
+    parts, value = _NO_IDENTITY if found.type == "indicator" else objects.identify(body, source)
     terms = _handling(body)
     by_tag, labels = _labels(body, found.checked)
     _drop_a_confidence_that_is_none(body, found.checked)
@@ -102,7 +98,7 @@ def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
     return Draft(
         pointer=found.pointer,
         kind=f"stix:{found.type}",
-        value=f"{source}/{found.id}",
+        value=value,
         type=found.type,
         object=body,
         created_ms=created_ms,
@@ -115,6 +111,8 @@ def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
         revoked=found.revoked,
         labels=(*labels, *_types_of(found)),
         notes=found.notes[:MAX_NOTES],
+        parts=parts,
+        references=objects.take_references(body),
     )
 
 
@@ -179,13 +177,31 @@ def _of_pattern(draft: Draft, parsed: patterns.Parsed) -> Iterator[Draft]:
     pairs = zip(parsed.iocs, parsed.identities, strict=True)
     if len(parsed.iocs) == 1:
         [(ioc, identity)] = pairs
-        yield draft._replace(kind=ioc.kind, value=ioc.value, identity=identity)
+        joins = _certificates(parsed.canonical) if parsed.canonical else ()
+        yield draft._replace(kind=ioc.kind, value=ioc.value, identity=identity, joins=joins)
         return
     for ioc, identity in pairs:
         # each report tells of its own alternative only: with the whole pattern in every one of them,
         # reports would grow with the square of the alternatives
         alone = {**draft.object, "pattern": patterns.generate(ioc)}
         yield draft._replace(kind=ioc.kind, value=ioc.value, identity=identity, object=alone)
+
+
+_STRING = r"'((?:[^'\\]++|\\.)*+)'"
+_certificate_words = re.compile(
+    rf"(?:x509-certificate:hashes|app:cert)\.[A-Za-z0-9_]++ = {_STRING}|{_STRING}|( AND )", re.DOTALL
+).finditer
+
+
+def _certificates(canonical: str) -> tuple[tuple[str, str], ...]:
+    """The certificates with which a pattern joins something else by AND."""
+    found: dict[str, None] = {}
+    joined = False
+    for match in _certificate_words(canonical):
+        joined = joined or match[3] is not None
+        if match[1] and (certificate := file_hash(match[1], certificate=True)):
+            found[certificate.value] = None
+    return tuple(("certificate", value) for value in found)[:MAX_JOINS] if joined else ()
 
 
 def _of_other_pattern(draft: Draft, found: StixObject) -> Draft:

@@ -21,7 +21,8 @@ from schemas.timestamps import parse_time
 from schemas.topics import REPORTS
 from services.accept import formats
 from services.accept.framing import Parcel, pack
-from services.accept.packing import Origin, Packed, compress_fates, prepare
+from services.accept.packing import Packed, compress_fates, prepare
+from services.accept.resolving import Origin
 from services.hub import Hub
 from services.problems import RequestRefused, unknown_partner
 from services.share.access import may_receive

@@ -141,8 +141,9 @@ OBJECTS: list[tuple[str, Any, str, str]] = [
         "/extensions/extension-definition--f779a2d8-6766-41dd-870b-7bd55ddf3d6d/secret",
     ),
     ("STIX 2.2", indicator(spec_version="2.2"), "spec-version-unknown", "/spec_version"),
-    ("a revocation without its pattern", indicator(pattern=NEUTRAL, revoked=True), "revocation-without-pattern",
-     "/pattern"),
+    ("a revocation without its pattern",
+     indicator(id="indicator--aaaaaaaa-0000-4000-8000-00000000000f", pattern=NEUTRAL, revoked=True),
+     "revocation-without-pattern", "/pattern"),
     ("too many tags", indicator(labels=[f"l{n}" for n in range(200)]), "too-many-tags", ""),
 ]  # fmt: skip
 
