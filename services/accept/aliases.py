@@ -6,7 +6,7 @@ submission. In between another submission of the same source may have been store
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -41,6 +41,7 @@ from services.tables import (
 )
 
 MAX_WAITING = 10_000
+_ALIAS_COLUMNS = ("alias", "keys", "object_type", "modified_ms", "seq")
 KEYS_PER_QUERY = 1_000  # SQLite takes at most 32,766 parameters
 Place = tuple[int, int]
 
@@ -62,13 +63,22 @@ def look_up(connection: Connection, asking: Asking, reading: Reading) -> Known:
     drafts = [*reading.drafts, *(item for each in woken for item in each.items if isinstance(item, Draft))]
     own.update(draft.id for draft in drafts if draft.id)
     referred = {id_ for draft in drafts for _, id_ in draft.references}
-    known = _aliases(connection, asking, own | referred)
+    id_of = {alias_of(asking.secret, source, id_): id_ for id_ in own | referred}
+    known = _aliases(connection, id_of)
     foreign = [id_ for id_ in referred - own if id_ not in known]
     key, held = b"", None
     if asking.agreement.contributes and asking.agreement.contributes.snapshot:
         key = named_fingerprint(asking.secret, "feed", source, asking.feed)
         held = _held(connection, key)
-    return Known(last_of(connection, source), known, _fed(connection, asking, foreign), tuple(woken), held, key)
+    return Known(
+        seq=last_of(connection, source),
+        aliases=known,
+        alias_of={id_: alias for alias, id_ in id_of.items()},
+        fed=_fed(connection, asking, foreign),
+        woken=tuple(woken),
+        held=held,
+        feed=key,
+    )
 
 
 def last_of(connection: Connection, source: str) -> int:
@@ -76,10 +86,9 @@ def last_of(connection: Connection, source: str) -> int:
     return connection.scalar(sa.select(sa.func.max(submissions.c.seq)).where(submissions.c.source == source)) or 0
 
 
-def _aliases(connection: Connection, asking: Asking, ids: Iterable[str]) -> dict[str, Alias]:
-    id_of = {alias_of(asking.secret, asking.agreement.id, id_): id_ for id_ in ids}
+def _aliases(connection: Connection, id_of: Mapping[bytes, str]) -> dict[str, Alias]:
     query = sa.select(aliases.c.alias, aliases.c["keys"], aliases.c.object_type, aliases.c.modified_ms)
-    rows = _by_keys(connection, query.where(aliases.c.alias.in_(_KEYS)), list(id_of))
+    rows = _by_keys(connection, query.where(aliases.c.alias.in_(_KEYS)), sorted(id_of))
     return {id_of[alias]: Alias(_unpacked(keys, type_), type_, at_ms) for alias, keys, type_, at_ms in rows}
 
 
@@ -160,30 +169,33 @@ def write(connection: Connection, source: str, seq: int, effects: Effects) -> No
     """What the submission at `seq` changes. The caller knows that `effects.after` is the one before it."""
     if effects.aliases:
         statement = upsert(connection)(aliases)
-        new = statement.excluded
-        changed = {column: new[column] for column in ("keys", "object_type", "modified_ms", "seq")}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=[aliases.c.alias], set_=changed),
-            [
-                {
-                    "alias": alias,
-                    "keys": _packed(names, type_),
-                    "object_type": type_,
-                    "modified_ms": modified_ms,
-                    "seq": seq,
-                }
-                for alias, (names, type_, modified_ms) in effects.aliases
-            ],
-        )
+        changed = {column: statement.excluded[column] for column in _ALIAS_COLUMNS[1:]}
+        statement = statement.on_conflict_do_update(index_elements=[aliases.c.alias], set_=changed)
+        values = [
+            (alias, _packed(names, type_), type_, modified_ms, seq)
+            for alias, (names, type_, modified_ms) in sorted(effects.aliases)  # neighbours share a page
+        ]
+        _write_all(connection, statement, _ALIAS_COLUMNS, values)
     _leave(connection, effects.woken)
     if effects.waiting:
         _wait(connection, source, seq, effects)
     if effects.dropped:
-        gone = sa.and_(snapshots.c.feed == effects.feed, snapshots.c.name == sa.bindparam("of"))
-        connection.execute(snapshots.delete().where(gone), [{"of": name} for name in effects.dropped])
+        query = snapshots.delete().where(snapshots.c.feed == effects.feed, snapshots.c.name.in_(_KEYS))
+        for start in range(0, len(effects.dropped), KEYS_PER_QUERY):
+            connection.execute(query, {"keys": effects.dropped[start : start + KEYS_PER_QUERY]})
     if effects.held:
-        values = [{"feed": effects.feed, "name": name, "source": source} for name in effects.held]
-        connection.execute(snapshots.insert(), values)
+        held = [(effects.feed, name, source) for name in effects.held]
+        _write_all(connection, snapshots.insert(), ("feed", "name", "source"), held)
+
+
+def _write_all(
+    connection: Connection, statement: sa.Insert, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Many rows through the driver itself: there may be 100,000, and SQLAlchemy takes 15 µs for each, it 3."""
+    compiled = statement.compile(dialect=connection.dialect, column_keys=list(columns))
+    named = [] if compiled.positional else [dict(zip(columns, row, strict=True)) for row in rows]
+    values: list[Any] = [*(named or rows)]
+    connection.exec_driver_sql(str(compiled), values)
 
 
 def _wait(connection: Connection, source: str, seq: int, effects: Effects) -> None:

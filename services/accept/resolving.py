@@ -87,13 +87,15 @@ class Known(NamedTuple):
     """What the hub knew of a source when it last looked.
 
     `seq` is the place of the source's last submission, None where nobody looked. `aliases` are by the source's
-    ids, and only for those that were asked for; `fed` are fingerprints by ids that the hub itself gave to this
-    partner. `held` is what the last snapshot of this feed held, and whether another feed of the source holds it
-    too; None where a submission is no snapshot. `feed` is the key of the feed then.
+    ids, and only for those that were asked for; `alias_of` is what stands for an id, where it was made already.
+    `fed` are fingerprints by ids that the hub itself gave to this partner. `held` is what the last snapshot of
+    this feed held, and whether another feed of the source holds it too, None where a submission is no snapshot;
+    `feed` is the key of the feed then.
     """
 
     seq: int | None = None
     aliases: Mapping[str, Alias] = MappingProxyType({})
+    alias_of: Mapping[str, bytes] = MappingProxyType({})
     fed: Mapping[str, bytes] = MappingProxyType({})
     woken: tuple[Woken, ...] = ()
     held: Mapping[Name, bool] | None = None
@@ -389,6 +391,8 @@ class _Resolver:
         if not version.names:
             return [_refused(draft, _without_pattern())]
         current = self._newer(version)
+        if current is None and not version.pinned and len(version.names) == 1:
+            return (self._settled(draft, version.names[0], _NO_PINS),)
         pinned = version.pinned or (_NO_PINS,) * len(version.names)
         return [
             self._settled(each, name, pins)
@@ -399,6 +403,8 @@ class _Resolver:
 
     def _newer(self, version: _Version) -> frozenset[Name] | None:
         """What a newer version of the same object names; None where this is the newest."""
+        if not self._doubles and not self._known.aliases:
+            return None
         newest, alias = self._newest.get(version.id), self._known.aliases.get(version.id)
         if newest and newest.stands and newest.modified_ms > version.modified_ms:
             return frozenset(newest.names)
@@ -465,7 +471,8 @@ class _Resolver:
         return [Gone(name, type_) for name, type_ in fallen.items()]
 
     def _aliases(self) -> Iterator[tuple[bytes, Alias]]:
-        aliases, secret, source = self._known.aliases, self._secret, self._origin.source
+        aliases, kept = self._known.aliases, self._known.alias_of
+        secret, source = self._secret, self._origin.source
         for id_, version in self._newest.items():
             names = version.names
             if not names or version.fault:
@@ -474,7 +481,7 @@ class _Resolver:
                 names = tuple(dict.fromkeys(names))
             alias, before = Alias(tuple(names), version.type, version.modified_ms), aliases.get(id_)
             if before is None or (version.modified_ms >= before.modified_ms and alias != before):
-                yield alias_of(secret, source, id_), alias
+                yield kept.get(id_) or alias_of(secret, source, id_), alias
 
 
 _NO_PINS: Pins = MappingProxyType({})
