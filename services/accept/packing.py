@@ -41,6 +41,8 @@ MAX_LISTED = 100
 MAX_NAMED = 3
 OVERDUE = "waited-too-long"
 MAX_AHEAD_MS = 24 * 3_600_000  # clocks differ, and a day ends sooner in the east
+# their values hold fingerprints, from which a partner could reckon ids of what it may not see
+_FINGERPRINTS = ("stix:relationship", "stix:sighting", "stix:identity")
 _TIMES = ("created", "modified", "first_seen", "last_seen")
 
 Fate = dict[str, Any]
@@ -287,7 +289,7 @@ class _Packer:
         fate: Fate = {
             "pointer": draft.pointer,
             "kind": draft.kind,
-            "value": draft.value,
+            "value": draft.id if draft.kind in _FINGERPRINTS else draft.value,
             "type": draft.type,
             "key": key_of(name).hex(),
             "fate": "taken",

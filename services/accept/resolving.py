@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from math import prod
 from operator import attrgetter
 from types import MappingProxyType
@@ -25,7 +25,7 @@ MAX_PAIRS = 1_000
 MAX_ENDS = 100
 MAX_REFERENCES = 1_500  # each takes 50 bytes of a report
 MAX_JOINS = 50
-MAX_WAITING_BYTES = 128 * 1024
+MAX_WAITING_BYTES = 32 * 1024
 
 TRAVELLERS = ("sighting", "opinion", "note")
 """Types whose reports travel under the key of another item."""
@@ -174,7 +174,6 @@ class _Version:
     """It is a revocation of `names`, which are those of earlier versions."""
     missing: tuple[str, ...] = ()
     fault: ItemRefused | None = None
-    woken: Woken | None = None
 
     @property
     def stands(self) -> bool:
@@ -190,6 +189,7 @@ class _Resolver:
         self._doubles: dict[str, list[_Version]] = {}
         self._joins: dict[str, list[tuple[str, str]]] = {}
         self._events: dict[str, tuple[str, str]] = {}
+        self._identities_of: dict[str, tuple[Sequence[Name], Sequence[bytes]]] = {}
         self._left = MAX_ITEMS
 
     def run(self, items: Iterable[Item]) -> Resolved:
@@ -213,7 +213,7 @@ class _Resolver:
         awake: list[tuple[Origin, Settled | Refusal]] = []
         places: list[tuple[int, int]] = []
         for each, part in woken:
-            outcomes = self._outcomes(part) if isinstance(part, _Version) else [part]
+            outcomes = self._outcomes(part) if isinstance(part, _Version) else (part,)
             if not any(isinstance(outcome, Waits) for outcome in outcomes):
                 places.append(each.place)
                 awake += [(each.origin, out) for out in outcomes if isinstance(out, Settled | Refusal)]
@@ -247,14 +247,12 @@ class _Resolver:
         if version:
             yield version
 
-    def _woken(self, woken: Woken) -> _Version | Refusal:
-        drafts = [item._replace(pointer=woken.pointer) for item in woken.items if isinstance(item, Draft)]
-        if not drafts:
-            refusals = [item for item in woken.items if isinstance(item, Refusal)]
-            return refusals[0]._replace(pointer=woken.pointer)
-        version = _version(drafts, woken.origin)
-        version.woken = woken
-        return version
+    def _woken(self, woken: Woken) -> _Version | Refusal | None:
+        items = [item._replace(pointer=woken.pointer) for item in woken.items]
+        drafts = [item for item in items if isinstance(item, Draft)]
+        if drafts:
+            return _version(drafts, woken.origin)
+        return next((item for item in items if isinstance(item, Refusal)), None)
 
     def _enter(self, version: _Version) -> None:
         if not version.id:
@@ -301,9 +299,17 @@ class _Resolver:
         if len(names) == 1:
             return (identity_of(names[0]),)
         if names:
-            return list(dict.fromkeys(map(identity_of, names)))
+            return self._several(id_, names)
         fed = self._known.fed.get(id_)
         return (fed,) if fed else ()
+
+    def _several(self, id_: str, names: Sequence[Name]) -> Sequence[bytes]:
+        """Made once for each id: very many objects may refer to one that has very many names."""
+        made_of, identities = self._identities_of.get(id_, ((), ()))
+        if made_of is not names:
+            identities = tuple(dict.fromkeys(map(identity_of, names)))
+            self._identities_of[id_] = names, identities
+        return identities
 
     def _join(self, version: _Version) -> None:
         """A relationship is known by its ends, one for each pair of them; a sighting by what was seen."""
@@ -417,7 +423,7 @@ class _Resolver:
             draft = draft._replace(value=identity_of(name).hex())
         references: tuple[tuple[str, str], ...] = ()
         if draft.references:
-            references = tuple(self._references(draft, pins))
+            references = tuple(islice(self._references(draft, pins), MAX_REFERENCES + 1))
             if len(references) > MAX_REFERENCES:
                 note = (
                     f"references-left-out: {len(references) - MAX_REFERENCES} beyond the first {MAX_REFERENCES:,}"

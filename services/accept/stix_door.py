@@ -17,7 +17,7 @@ import orjson
 from schemas import handling, objects, patterns
 from schemas import stix_values as values
 from schemas.agreement import Agreement
-from schemas.errors import ItemRefused, clip
+from schemas.errors import BodyRefused, ItemRefused, clip
 from schemas.fingerprint import Ioc, clean_text, file_hash
 from schemas.safejson import loads
 from schemas.stix import StixObject, open_bundle
@@ -65,7 +65,11 @@ def _objects(document: Any) -> Iterable[tuple[str, Any]]:
 
 def read_one(raw: bytes, agreement: Agreement, now_ms: int) -> list[Draft | Refusal]:
     """What one object says that was read before and kept: the drafts of it, or why it can't be read any more."""
-    reading = read(loads(raw), agreement, now_ms)
+    try:
+        reading = read(loads(raw), agreement, now_ms)
+    except BodyRefused as refusal:
+        error = ItemRefused(refusal.code, refusal.what, where=refusal.where, hint=refusal.hint)
+        return [Refusal("", error, lambda: raw)]
     return [item for item in reading.items if not isinstance(item, Aside)]
 
 

@@ -277,7 +277,9 @@ def _again(hub: Hub, record: Rejected, origin: Origin) -> Packed:
     except TocsinError as error:
         raise _not_replayable(error.what, error.hint) from None
     if packed.waiting:
-        raise _not_replayable("it refers to what is not in it", "the source can send it again, with what it is about")
+        raise _not_replayable(
+            "it refers to what is not in it", "the source can send it again, with what it is about"
+        )
     if not packed.taken:
         first: Mapping[str, str] = packed.refusals[0] if packed.refusals else {}
         raise _not_replayable(first.get("reason", "it names nothing"), first.get("hint", ""))
