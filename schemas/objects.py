@@ -33,7 +33,7 @@ from schemas.timestamps import parse_time
 
 OBSERVABLES = UUID("00abedb4-aa42-466c-9c01-fed23315a9b7")
 """The namespace of deterministic ids (STIX 2.1, section 2.9)."""
-NO_ITEMS = frozenset(("marking-definition", "extension-definition", "bundle"))
+_NO_ITEMS = frozenset(("marking-definition", "extension-definition", "bundle"))
 """Types whose ids refer to no item: markings are resolved by id, extensions are known or not."""
 
 ENDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -72,18 +72,17 @@ _OF_ANY_TYPE = ("created_by_ref",)
 
 
 def take_references(body: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Takes the references out of a validated body: (property, id), a list's entries one by one, in their order."""
+    """Takes the references out of a validated body: (property, id), a list's entries one by one, in their order.
+
+    What refers to no item is gone from the body, and in none of them.
+    """
     found: list[tuple[str, str]] = []
     for name in REFERENCES.get(body["type"], _OF_ANY_TYPE):
         if name in body:
             value = body.pop(name)
-            found += [(name, id_) for id_ in dict.fromkeys(value if isinstance(value, list) else (value,))]
+            ids = dict.fromkeys(value) if isinstance(value, list) else (value,)
+            found += [(name, id_) for id_ in ids if id_.partition("--")[0] not in _NO_ITEMS]
     return tuple(found)
-
-
-def type_of(id_: str) -> str:
-    """The type that an id names."""
-    return id_.partition("--")[0]
 
 
 # --- identities -----------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class Asking(NamedTuple):
 def look_up(connection: Connection, asking: Asking, reading: Reading) -> Known:
     """What the hub knows of this source that has to do with what it sends now."""
     source = asking.agreement.id
+    seq = last_of(connection, source)  # before all else: what is stored meanwhile then shows when this is written
     own = {draft.id for draft in reading.drafts if draft.id}
     woken = list(_woken(connection, asking, own))
     drafts = [*reading.drafts, *(item for each in woken for item in each.items if isinstance(item, Draft))]
@@ -71,7 +72,7 @@ def look_up(connection: Connection, asking: Asking, reading: Reading) -> Known:
         key = named_fingerprint(asking.secret, "feed", source, asking.feed)
         held = _held(connection, key)
     return Known(
-        seq=last_of(connection, source),
+        seq=seq,
         aliases=known,
         alias_of={id_: alias for alias, id_ in id_of.items()},
         fed=_fed(connection, asking, foreign),

@@ -348,11 +348,7 @@ class _Resolver:
         if version.revokes:
             return
         [draft] = version.drafts
-        ends = [
-            (name, id_)
-            for name, id_ in draft.references
-            if name in objects.ENDS[version.type] and objects.type_of(id_) not in objects.NO_ITEMS
-        ]
+        ends = [(name, id_) for name, id_ in draft.references if name in objects.ENDS[version.type]]
         if not ends:
             version.fault = _speaks_of_nothing()
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -192,3 +193,10 @@ async def test_an_item_that_failed_behind_the_door_shows_as_refused_without_the_
     assert (item["fate"], item["code"], item["where"]) == ("refused", "not-processed", "line 3")
     assert "beta" not in str(document)
     assert "inner-secret" not in str(document)
+
+
+async def test_the_collector_is_as_before_whatever_came(world: World) -> None:
+    usual = gc.get_threshold()
+    await send(world)
+    await world.client.post(PATH, data=b"\xff", headers=world.alpha)
+    assert gc.get_threshold() == usual

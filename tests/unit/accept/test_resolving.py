@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import orjson
@@ -124,6 +125,19 @@ def test_references_of_one_object_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     [*_, last] = settled(resolved(*tools, report))
     assert len(last.references) == 3
     assert "references-left-out" in last.draft.notes[-1]
+
+
+def test_hostile_references_take_no_time() -> None:
+    """Very many objects that all refer to items of very many names."""
+    many = " OR ".join(f"domain-name:value = 'h{n}.example'" for n in range(1_500))
+    indicators = [indicator(n, f"[{many}]") for n in range(10)]
+    refs = [each["id"] for each in indicators]
+    notes = [thing("note", n, content="x", object_refs=refs) for n in range(5_000)]
+    reports = [thing("report", n, name="x", published=AT, object_refs=refs) for n in range(300)]
+    began = time.perf_counter()
+    found = outcomes(resolved(*indicators, *notes, *reports))
+    assert time.perf_counter() - began < 20
+    assert (found.count("refused"), found.count("goes")) == (5_000, 10 * 1_500 + 300)
 
 
 def test_pairs_of_a_submission_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_a_whole_agreement_is_read() -> None:
     assert (read.receives.tlp, read.receives.types, read.receives.min_confidence) == ("amber+strict", ("*",), 0)
     assert read.contributes is not None
     assert (read.contributes.attribution, read.contributes.distribution) == ("may", "marks")
-    assert (read.contributes.probation, read.contributes.strict) == (False, False)
+    assert (read.contributes.probation, read.contributes.strict, read.contributes.snapshot) == (False,) * 3
     assert (read.respond.ack_hours, read.respond.act_hours) == (12, 48)
 
 

@@ -157,6 +157,8 @@ def test_when_seen(times: dict[str, str], when: str) -> None:
         ({"type": "report", "object_refs": ["b", "a", "b"], "created_by_ref": "c", "object_marking_refs": ["m"]},
          (("created_by_ref", "c"), ("object_refs", "b"), ("object_refs", "a")), {"object_marking_refs": ["m"]}),
         ({"type": "indicator"}, (), {}),
+        ({"type": "note", "object_refs": ["marking-definition--1", "tool--1", "extension-definition--1"]},
+         (("object_refs", "tool--1"),), {}),
         ({"type": "x-own", "created_by_ref": "c", "x_ref": "d"}, (("created_by_ref", "c"),), {"x_ref": "d"}),
         ({"type": "email-message", "from_ref": "a", "to_refs": ["b"], "body_multipart": [{"body_raw_ref": "n"}]},
          (("from_ref", "a"), ("to_refs", "b")), {"body_multipart": [{"body_raw_ref": "n"}]}),

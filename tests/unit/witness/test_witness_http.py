@@ -258,19 +258,30 @@ async def test_what_is_sent_through_again_is_no_newer_than_it_was(either_hub: Hu
     assert [r.replayed_ms for r in await rows(either_hub, rejected)] == [NOW_MS]
 
 
+SIGHTING = {
+    "type": "sighting",
+    "spec_version": "2.1",
+    "id": "sighting--5b3f2b5e-0c1f-4d0a-9b0e-2a3b4c5d6e7f",
+    "created": "2026-11-01T00:00:00.000Z",
+    "modified": "2026-11-01T00:00:00.000Z",
+    "sighting_of_ref": "indicator--5b3f2b5e-0c1f-4d0a-9b0e-2a3b4c5d6e7f",
+}
+
+
 @pytest.mark.parametrize(
     "record",
     [
         refusal("r1", stage="accept", source="giver", value=encode(b"kind,value\nurl,http://a.example\n"), at="?"),
         refusal("r1", stage="accept", source="giver", value=encode(b"not anything {")),
         refusal("r1", stage="accept", source="giver", value=encode(b'{"type":"indicator"}')),
+        refusal("r1", stage="accept", source="giver", value=encode(orjson.dumps(SIGHTING))),
         refusal("r1", stage="accept", source="giver"),
         refusal("r1", stage="accept", source="nobody", value=encode(b"a.example")),
         refusal("r1", stage="share", origin_topic="tocsin.cleared", value=encode(b"{}")),
         refusal("r1", stage="core", origin_topic=REPORTS.name, value=encode(b"\xff")),
         refusal("r1", stage="core", origin_topic=REPORTS.name, value=encode(b"[]")),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 async def test_what_can_not_be_replayed(hub: Hub, record: Rejected) -> None:
     await keep(hub, record)
