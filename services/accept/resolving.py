@@ -195,7 +195,8 @@ class _Resolver:
     def run(self, items: Iterable[Item]) -> Resolved:
         parts = list(self._grouped(items))
         woken = [(each, self._woken(each)) for each in self._known.woken]
-        versions = [part for part in (*parts, *(part for _, part in woken)) if isinstance(part, _Version)]
+        # what comes now is newer than what waited
+        versions = [part for part in (*(part for _, part in woken), *parts) if isinstance(part, _Version)]
         for version in versions:
             self._enter(version)
         # a revocation may be of what another version names, so that one must be known
@@ -213,7 +214,7 @@ class _Resolver:
         awake: list[tuple[Origin, Settled | Refusal]] = []
         places: list[tuple[int, int]] = []
         for each, part in woken:
-            outcomes = self._outcomes(part) if isinstance(part, _Version) else (part,)
+            outcomes = self._of_woken(part)
             if not any(isinstance(outcome, Waits) for outcome in outcomes):
                 places.append(each.place)
                 awake += [(each.origin, out) for out in outcomes if isinstance(out, Settled | Refusal)]
@@ -225,6 +226,13 @@ class _Resolver:
                 yield from self._outcomes(part)
             else:
                 yield part
+
+    def _of_woken(self, part: _Version | Refusal | None) -> Sequence[Outcome]:
+        if not isinstance(part, _Version):
+            return (part,) if part else ()
+        newest = self._newest[part.id]
+        sent_again = newest is not part and newest.stands
+        return () if sent_again else self._outcomes(part)
 
     # --- what came ---
 

@@ -303,7 +303,7 @@ async def test_what_refers_to_something_unknown_waits_for_it(door: Door) -> None
     assert [item["fate"] for item in document["items"]] == ["taken", "taken", "taken"]
     assert (document["taken"], document["waiting"]) == (3, 0)
     assert await rows(door.hub, waiting) == []
-    assert (await door.send(indicator(1, "a.example"))).answer["taken"] == 1
+    assert [report.type for _, report in (await door.send(indicator(1, "a.example"))).reports] == ["indicator"]
 
 
 async def test_of_a_list_what_is_known_goes_at_once(door: Door) -> None:
@@ -326,6 +326,9 @@ async def test_what_is_sent_again_waits_once(door: Door) -> None:
     await door.send(sighting(1, id_of("indicator", 1)))
     await door.send(sighting(1, id_of("indicator", 1)))
     assert len(await rows(door.hub, waiting)) == 1
+    sent = await door.send(sighting(1, id_of("indicator", 1)), indicator(1, "a.example"))
+    assert [report.type for _, report in sent.reports] == ["sighting", "indicator"]
+    assert await rows(door.hub, waiting) == []
 
 
 async def test_what_waits_too_long_is_refused(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +338,13 @@ async def test_what_waits_too_long_is_refused(door: Door, monkeypatch: pytest.Mo
     [record] = second.rejected
     assert (record.code, record.submission) == ("waited-too-long", first.answer["id"])
     assert orjson.loads(record.value_bytes)["id"] == id_of("sighting", 1)
-    values = {"id": record.id, "stage": "accept", "code": record.code, "source": "alpha", "at": record.at}
+    values: dict[str, Any] = {
+        "id": record.id,
+        "stage": "accept",
+        "code": record.code,
+        "source": "alpha",
+        "at": record.at,
+    }
     values |= {"submission": record.submission, "record": record.to_bytes()}
     await door.hub.store.write(lambda c: c.execute(rejected.insert().values(values)))
     document = await door.status(first)

@@ -97,7 +97,7 @@ def test_what_a_person_may_look_up(body: dict[str, Any], value: str) -> None:
 
 
 # the id, or what it is made of: the canonical JSON of the contributing properties (section 2.9)
-CONTENT = [
+CONTENT: list[tuple[dict[str, Any], str]] = [
     ({"type": "ipv4-addr", "value": "198.51.100.3"}, "28bb3599-77cd-5a82-a950-b5bc3caf07c4"),
     ({"type": "file", "hashes": {"SHA-256": "aa", "MD5": "bb"}, "name": "é"}, '{"hashes":{"MD5":"bb"},"name":"é"}'),
     ({"type": "autonomous-system", "number": 15139, "name": "x"}, '{"number":15139}'),
