@@ -186,7 +186,9 @@ class _Resolver:
         self._secret = secret
         self._known = known
         self._newest: dict[str, _Version] = {}
-        self._doubles: dict[str, list[_Version]] = {}
+        self._doubles: set[str] = set()
+        self._live: dict[str, Sequence[Name]] = {}
+        self._now: dict[str, frozenset[Name]] = {}
         self._joins: dict[str, list[tuple[str, str]]] = {}
         self._events: dict[str, tuple[str, str]] = {}
         self._identities_of: dict[str, tuple[Sequence[Name], Sequence[bytes]]] = {}
@@ -199,8 +201,8 @@ class _Resolver:
         versions = [part for part in (*(part for _, part in woken), *parts) if isinstance(part, _Version)]
         for version in versions:
             self._enter(version)
-        # a revocation may be of what another version names, so that one must be known
-        for version in sorted(versions, key=attrgetter("revoked")):
+        versions.sort(key=attrgetter("revoked"))  # what they revoke may be what another version names
+        for version in versions:
             self._identify(version)
         for version in versions:
             if version.type in _LINKS:
@@ -267,7 +269,7 @@ class _Resolver:
             return
         other = self._newest.get(version.id)
         if other is not None:
-            self._doubles.setdefault(version.id, [other]).append(version)
+            self._doubles.add(version.id)
         if other is None or version.modified_ms >= other.modified_ms:
             self._newest[version.id] = version
 
@@ -276,27 +278,25 @@ class _Resolver:
     def _identify(self, version: _Version) -> None:
         if version.type not in _LINKS and version.drafts[0].kind:
             version.names = tuple(map(self._key, version.drafts))
-        if version.revoked:
-            self._adopt(version)
+        self._known_now(version)
 
     def _key(self, draft: Draft) -> bytes:
         if draft.identity:
             return fingerprint(self._secret, draft.identity)
         return named_fingerprint(self._secret, *(draft.parts or (draft.kind, draft.value)))
 
+    def _known_now(self, version: _Version) -> None:
+        if version.revoked:
+            self._adopt(version)
+        elif version.names and version.id in self._doubles:
+            self._live[version.id] = version.names
+
     def _adopt(self, version: _Version) -> None:
         """A revocation is of what the id named before, whatever its object says now."""
-        if not version.revoked:
-            return
-        standing = self._standing(version)
+        alias = self._known.aliases.get(version.id)
+        standing = alias.names if alias else self._live.get(version.id, ())
         if standing and set(standing) != set(version.names):
             version.names, version.revokes = standing, True
-
-    def _standing(self, version: _Version) -> Sequence[Name]:
-        if alias := self._known.aliases.get(version.id):
-            return alias.names
-        others = self._doubles.get(version.id, ())
-        return next((other.names for other in reversed(others) if other is not version and other.names), ())
 
     def _identities(self, id_: str) -> Sequence[bytes]:
         """The fingerprints of what an id names; none where nobody knows."""
@@ -338,8 +338,7 @@ class _Resolver:
                 {name: (id_, identity) for (name, id_), identity in zip(ends, together, strict=True)}
                 for together in product(*found)
             ]
-        if version.revoked:
-            self._adopt(version)
+        self._known_now(version)
 
     def _link(self, draft: Draft, ends: tuple[bytes, ...]) -> tuple[Name, str]:
         if draft.type == "sighting":
@@ -415,12 +414,14 @@ class _Resolver:
         """What a newer version of the same object names; None where this is the newest."""
         if not self._doubles and not self._known.aliases:
             return None
-        newest, alias = self._newest.get(version.id), self._known.aliases.get(version.id)
-        if newest and newest.stands and newest.modified_ms > version.modified_ms:
-            return frozenset(newest.names)
-        if alias and alias.modified_ms > version.modified_ms:
-            return frozenset(alias.names)
-        return None
+        newest: _Version | Alias | None = self._newest.get(version.id)
+        if not (isinstance(newest, _Version) and newest.stands and newest.modified_ms > version.modified_ms):
+            newest = self._known.aliases.get(version.id)
+        if newest is None or newest.modified_ms <= version.modified_ms:
+            return None
+        if version.id not in self._now:
+            self._now[version.id] = frozenset(newest.names)
+        return self._now[version.id]
 
     def _settled(self, draft: Draft, name: Name, pins: Pins) -> Settled:
         if draft.type == "identity" and not draft.value:
@@ -429,9 +430,7 @@ class _Resolver:
         if draft.references:
             references = tuple(islice(self._references(draft, pins), MAX_REFERENCES + 1))
             if len(references) > MAX_REFERENCES:
-                note = (
-                    f"references-left-out: {len(references) - MAX_REFERENCES} beyond the first {MAX_REFERENCES:,}"
-                )
+                note = f"references-left-out: those beyond the first {MAX_REFERENCES:,}"
                 references, draft = references[:MAX_REFERENCES], draft._replace(notes=(*draft.notes, note))
         joins = draft.joins
         if draft.event:

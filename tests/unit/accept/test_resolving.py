@@ -87,9 +87,13 @@ def settled(found: Resolved) -> list[Settled]:
         ([indicator(1, "[domain-name:value = 'a.example']"),
           indicator(1, "[domain-name:value = 'a.example']", modified="2026-01-02T00:00:00.000Z")],
          ["goes", "goes"]),
+        ([thing("relationship", 1, relationship_type="uses", source_ref=id_of("tool", 8), revoked=True,
+                target_ref=id_of("tool", 9), modified="2026-01-02T00:00:00.000Z"),
+          thing("relationship", 1, relationship_type="uses", source_ref=id_of("tool", 1),
+                target_ref=id_of("tool", 1)), thing("tool", 1, name="x")], ["goes", "goes", "goes"]),
     ],
     ids=["of itself", "in a circle", "of markings only", "language content", "with itself", "of what waits",
-         "two versions", "two versions of the same"],
+         "two versions", "two versions of the same", "revoked"],
 )  # fmt: skip
 def test_what_becomes_of_it(objects: list[Any], expected: list[str]) -> None:
     assert outcomes(resolved(*objects)) == expected
@@ -138,6 +142,18 @@ def test_hostile_references_take_no_time() -> None:
     found = outcomes(resolved(*indicators, *notes, *reports))
     assert time.perf_counter() - began < 20
     assert (found.count("refused"), found.count("goes")) == (5_000, 10 * 1_500 + 300)
+
+
+@pytest.mark.parametrize("revoked", [True, False])
+def test_very_many_versions_take_no_time(revoked: bool) -> None:
+    pattern = "[domain-name:value = 'withdrawn.invalid']"
+    versions = [
+        indicator(1, pattern, revoked=revoked, modified=f"2026-01-01T00:00:00.{n:06}Z") for n in range(20_000)
+    ]
+    began = time.perf_counter()
+    found = outcomes(resolved(*versions))
+    assert time.perf_counter() - began < 15
+    assert found == ["refused" if revoked else "goes"] * 20_000
 
 
 def test_pairs_of_a_submission_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
