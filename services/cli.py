@@ -159,9 +159,12 @@ def push(files: tuple[Path, ...], source: str, wait: bool, as_json: bool) -> Non
         click.echo(json.dumps({"submissions": taken, "refused": refused}, indent=2))
     else:
         for s in taken:
-            parts = [f"{s['taken']} taken", f"{s['refused']} refused", f"{s['skipped']} are no indicators"]
-            said = ", ".join(part for part in parts if not part.startswith("0 ")) or "nothing in it"
+            counted = {"taken": "taken", "waiting": "wait for what they refer to"}
+            counted |= {"refused": "refused", "skipped": "name no item"}
+            said = ", ".join(f"{s[name]} {words}" for name, words in counted.items() if s[name]) or "nothing in it"
             click.echo(f"{Path(s['file']).name}: {said} ({s['format']}; submission {s['id']})")
+            for note in s["notes"]:
+                click.echo(f"  {note}")
         state = "in the feeds" if wait else "accepted"
         click.echo(f"{len(taken)} of {len(files)} files {state}: {sum(s['taken'] for s in taken):,} reports")
     for line in refused:

@@ -57,6 +57,8 @@ def _known(item: Mapping[str, Any]) -> Iterator[str]:
     if found := item.get("enrichment"):
         facts = list(_facts(found))
         yield f"  found     {' · '.join(facts) or 'nothing'}  (data {found['data_version'][:12]})"
+    if joins := item.get("joins"):
+        yield f"  joined by {', '.join(f'{kind} {clip(value)}' for kind, value in joins[:MAX_SHOWN])}"
     if score := item.get("score"):
         parts = ", ".join(f"{name} {points:+d}" for name, points in score["parts"].items())
         until_ms = item.get("active_until_ms")

@@ -10,6 +10,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from schemas.reference import is_letter
 from schemas.report import with_seq
 from schemas.topics import REJECTED, REPORTS, Topic
 from services.accept.framing import Parcel
@@ -100,7 +101,8 @@ class Relay:
 
 
 def _message(seq: int, parcel: Parcel) -> Message:
-    value = with_seq(parcel.value, seq) if parcel.topic is REPORTS else parcel.value
+    numbered = parcel.topic is REPORTS and not is_letter(parcel.value)
+    value = with_seq(parcel.value, seq) if numbered else parcel.value
     return Message(parcel.key, value)
 
 

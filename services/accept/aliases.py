@@ -13,20 +13,18 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from schemas.agreement import Agreement
-from schemas.fingerprint import FINGERPRINT_BYTES, named_fingerprint
+from schemas.fingerprint import named_fingerprint
 from services.accept.packing import Effects, Overdue
 from services.accept.reading import Draft, Reading
 from services.accept.resolving import (
-    TRAVELLERS,
     Alias,
     Known,
     Name,
     Origin,
     Woken,
     alias_of,
-    identity_of,
-    key_of,
-    name_of,
+    as_bytes,
+    names_in,
 )
 from services.accept.stix_door import read_one
 from services.positions import upsert
@@ -90,7 +88,7 @@ def last_of(connection: Connection, source: str) -> int:
 def _aliases(connection: Connection, id_of: Mapping[bytes, str]) -> dict[str, Alias]:
     query = sa.select(aliases.c.alias, aliases.c["keys"], aliases.c.object_type, aliases.c.modified_ms)
     rows = _by_keys(connection, query.where(aliases.c.alias.in_(_KEYS)), sorted(id_of))
-    return {id_of[alias]: Alias(_unpacked(keys, type_), type_, at_ms) for alias, keys, type_, at_ms in rows}
+    return {id_of[alias]: Alias(names_in(keys, type_), type_, at_ms) for alias, keys, type_, at_ms in rows}
 
 
 _KEYS: sa.BindParameter[Any] = sa.bindparam("keys", expanding=True)
@@ -99,18 +97,6 @@ _KEYS: sa.BindParameter[Any] = sa.bindparam("keys", expanding=True)
 def _by_keys(connection: Connection, query: sa.Select[Any], keys: Sequence[Any]) -> Iterator[Any]:
     for start in range(0, len(keys), KEYS_PER_QUERY):
         yield from connection.execute(query, {"keys": keys[start : start + KEYS_PER_QUERY]})
-
-
-def _packed(names: Iterable[Name], type_: str) -> bytes:
-    if type_ in TRAVELLERS:
-        return b"".join(key_of(name) + identity_of(name) for name in names)
-    return b"".join(names)
-
-
-def _unpacked(keys: bytes, type_: str) -> tuple[Name, ...]:
-    size = FINGERPRINT_BYTES
-    parts = [keys[at : at + size] for at in range(0, len(keys), size)]
-    return tuple(map(name_of, parts[::2], parts[1::2])) if type_ in TRAVELLERS else tuple(parts)
 
 
 def _fed(connection: Connection, asking: Asking, ids: Sequence[str]) -> dict[str, bytes]:
@@ -173,7 +159,7 @@ def write(connection: Connection, source: str, seq: int, effects: Effects) -> No
         changed = {column: statement.excluded[column] for column in _ALIAS_COLUMNS[1:]}
         statement = statement.on_conflict_do_update(index_elements=[aliases.c.alias], set_=changed)
         values = [
-            (alias, _packed(names, type_), type_, modified_ms, seq)
+            (alias, as_bytes(names, type_), type_, modified_ms, seq)
             for alias, (names, type_, modified_ms) in sorted(effects.aliases)  # neighbours share a page
         ]
         _write_all(connection, statement, _ALIAS_COLUMNS, values)

@@ -146,6 +146,19 @@ class Resolved(NamedTuple):
     aliases: Sequence[tuple[bytes, Alias]]
 
 
+def as_bytes(names: Iterable[Name], type_: str) -> bytes:
+    """Names of one object of a type as the table of aliases holds them."""
+    if type_ in TRAVELLERS:
+        return b"".join(key_of(name) + identity_of(name) for name in names)
+    return b"".join(names)
+
+
+def names_in(keys: bytes, type_: str) -> tuple[Name, ...]:
+    """The names that `as_bytes` wrote."""
+    parts = [keys[at : at + FINGERPRINT_BYTES] for at in range(0, len(keys), FINGERPRINT_BYTES)]
+    return tuple(map(name_of, parts[::2], parts[1::2])) if type_ in TRAVELLERS else tuple(parts)
+
+
 def alias_of(secret: bytes, source: str, id_: str) -> bytes:
     """What the hub keeps in place of an id of a source: 16 bytes."""
     return named_fingerprint(secret, "alias", source, id_)

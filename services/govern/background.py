@@ -5,10 +5,12 @@ Of all contributions, and so for no partner. It holds ids, dates, counts and nam
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from schemas.agreement import Contributes
 from schemas.known import Known
+from services.enrich.joins import Join
 from services.enrich.view import Heard, View, texts_of, view
 from services.govern.compile import Compiled
 from services.govern.obligations import Local
@@ -23,9 +25,15 @@ def reliability_of(source: str, compiled: Compiled) -> str:
 
 
 def background(
-    known: Known, whole: View | None, compiled: Compiled, data_version: str, local: Local
+    known: Known,
+    whole: View | None,
+    joins: Iterable[Join],
+    compiled: Compiled,
+    data_version: str,
+    local: Local,
 ) -> dict[str, Any]:
-    """JSON: `contributions`, `feedback`, `enrichment` with its `data_version`, and the `score` with its parts.
+    """JSON: `contributions`, `feedback`, `enrichment` with its `data_version`, the `score` with its parts, and
+    `joins`, by which the item belongs to campaigns.
 
     `whole` is what enrichment adds for who may see everything, where there is such a recipient. Times are ms since
     1970.
@@ -57,6 +65,7 @@ def background(
     }
     if known.type != "indicator":
         return found
+    found["joins"] = [list(join) for join in joins]
     seen = whole or _view(known, [one for one in heard if not (one.word.revoked or one.word.gone)], compiled, local)
     families = (
         seen.families if seen else local.named(tuple(dict.fromkeys(t for h in heard for t in texts_of(h.word))))

@@ -104,11 +104,12 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
         judgements = (_own_judgement(drafts, compiled),)
     digest = _digest(judgements, errors, compiled.numbering)
     known = known.model_copy(update={"contributions": {j.source: _reaching(j) for j in judged}})
+    joins = _joins(known, judged, local)
     cleared = decision = None
     if digest != known.judged or turned.sent != known.sent:
         sent_before = known.sent
         known = known.model_copy(update={"counter": known.counter + 1, "judged": digest, "sent": turned.sent})
-        decision = _decision(known, fingerprint, judgements, errors, drafts, rules, local, epoch)
+        decision = _decision(known, fingerprint, judgements, errors, drafts, joins, rules, local, epoch)
         if turned.sent != sent_before:
             cleared = _cleared(known, fingerprint, turned.copies, rules, local, epoch)
     return Settled(
@@ -117,7 +118,7 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
         cleared=cleared,
         decision=decision,
         standing=_standing(known, turned, epoch),
-        joins=_joins(known, judged, local),
+        joins=joins,
         may_see={j.source: _may_see(j, compiled) for j in judged},
     )
 
@@ -145,10 +146,12 @@ def _decision(
     judgements: tuple[Judgement, ...],
     errors: Iterable[str],
     drafts: Iterable[tuple[Bits, Draft]],
+    joins: Iterable[Join],
     rules: Rules,
     local: Local,
     epoch: int,
 ) -> Decision:
+    whole = next((draft.view for _, draft in drafts if draft.whole), None)
     return Decision(
         fingerprint=fingerprint.hex(),
         id=outgoing_id(known.type, fingerprint, generation(known.sent)),
@@ -162,9 +165,7 @@ def _decision(
         numbering=rules.compiled.numbering,
         judgements=judgements,
         errors=tuple(errors),
-        background=background(
-            known, next((d.view for _, d in drafts if d.whole), None), rules.compiled, rules.data.version, local
-        ),
+        background=background(known, whole, joins, rules.compiled, rules.data.version, local),
     )
 
 

@@ -16,18 +16,20 @@ from schemas.bits import from_hex, members
 from schemas.decision import Decision
 from schemas.errors import TocsinError, clip
 from schemas.outgoing import outgoing_id
+from schemas.reference import Letter, is_letter
 from schemas.rejected import Rejected
 from schemas.timestamps import parse_time
 from schemas.topics import REPORTS
 from services.accept import formats
 from services.accept.framing import Parcel, pack
 from services.accept.packing import Packed, compress_fates, prepare
-from services.accept.resolving import Origin
+from services.accept.resolving import Origin, identity_of, names_in
 from services.hub import Hub
 from services.problems import RequestRefused, unknown_partner
 from services.share.access import may_receive
 from services.tables import (
     INBOX_ORDER_LOCK,
+    aliases,
     audiences,
     counts,
     decisions,
@@ -39,6 +41,7 @@ from services.tables import (
     watermarks,
 )
 from services.tokens import Authenticator
+from services.witness.lookup import aliases as named_aliases
 from services.witness.lookup import fingerprints
 from services.witness.tally import verdicts
 
@@ -142,8 +145,16 @@ def explain(hub: Hub, connection: Connection, asked: str, partner: str | None = 
         _explained(
             Decision.from_bytes(row.record), _in_feeds(connection, row.fingerprint, name_of), name_of, partner
         )
-        for row in _decisions(connection, asked, fingerprints(hub.secret, asked))
+        for row in _decisions(connection, asked, _meant(hub, connection, asked))
     ]
+
+
+def _meant(hub: Hub, connection: Connection, asked: str) -> set[bytes]:
+    """The fingerprints of what may be meant, ids that sources gave among them."""
+    ids = named_aliases(hub.secret, asked, hub.directory.agreements)
+    query = sa.select(aliases.c["keys"], aliases.c.object_type).where(aliases.c.alias.in_(ids))
+    names = [name for keys, type_ in connection.execute(query) for name in names_in(keys, type_)] if ids else []
+    return fingerprints(hub.secret, asked) | set(map(identity_of, names))
 
 
 def _decisions(connection: Connection, asked: str, keys: Iterable[bytes]) -> list[sa.Row[Any]]:
@@ -287,9 +298,15 @@ def _again(hub: Hub, record: Rejected, origin: Origin) -> Packed:
 
 
 def _same_report(record: Rejected) -> Packed:
-    """The report as it was, with the place in its source's order that it has: it must not overtake later ones."""
+    """The report as it was, with the place in its source's order that it has: it must not overtake later ones.
+
+    Or the letter of one item to another.
+    """
     try:
         report = orjson.loads(record.value_bytes)
+        if is_letter(record.value_bytes):
+            Letter.from_bytes(record.value_bytes)
+            report = {"kind": "letter", "value": report["of"], "type": "letter"}
         fate = {
             "pointer": record.origin,
             "kind": str(report["kind"]),

@@ -1,15 +1,19 @@
-"""Which fingerprints a person may mean who types an item's id, fingerprint, pattern or value. Pure."""
+"""Which fingerprints a person may mean who types an item's id, fingerprint, pattern, value or name. Pure."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from schemas import fingerprint as fp
 from schemas.errors import ItemRefused
 from schemas.fingerprint import Ioc
+from schemas.objects import identify, key_of
 from schemas.patterns import parse
+from services.accept.resolving import alias_of
 
 _hex_fingerprint = re.compile(r"[0-9a-f]{32}", re.IGNORECASE).fullmatch
 
@@ -37,10 +41,35 @@ READINGS: tuple[Callable[[str], Ioc | None], ...] = (
 """All that a value without a kind can be; it costs less to look for each than to ask which was meant."""
 
 
+_CLASSES = ("individual", "group", "system", "organization", "class", "unknown", "")
+NAMED: tuple[Mapping[str, Any], ...] = (
+    *({"type": "malware", "is_family": is_family} for is_family in (True, False)),
+    *({"type": type_} for type_ in ("tool", "attack-pattern", "vulnerability")),
+    *({"type": "identity", "identity_class": class_} for class_ in _CLASSES),
+)
+"""The objects that are known by a name, but for the name."""
+
+
 def fingerprints(secret: bytes, text: str) -> set[bytes]:
-    """Bounded by the number of readings, and of alternatives in a pattern. Never raises."""
-    found = {fp.fingerprint(secret, ioc) for ioc in _iocs(text)}
+    """Of what a value or a name can be. Bounded by the number of readings, and of alternatives in a pattern.
+
+    Never raises. What is known by one of its source's ids is found by its alias, see `aliases`.
+    """
+    found = {fp.fingerprint(secret, ioc) for ioc in _iocs(text)} | set(_of_names(secret, text))
     return found | {bytes.fromhex(text)} if _hex_fingerprint(text) else found
+
+
+def aliases(secret: bytes, text: str, sources: Iterable[str]) -> list[bytes]:
+    """What the hub keeps in place of `text`, if it is an id that one of the sources gave."""
+    return [alias_of(secret, source, text) for source in sources] if "--" in text else []
+
+
+def _of_names(secret: bytes, text: str) -> Iterator[bytes]:
+    external = {"source_name": "mitre-attack", "external_id": text}
+    for body in NAMED:
+        for said in ({"name": text}, {"name": text, "external_references": [external]}):
+            with suppress(ItemRefused):
+                yield key_of(secret, identify({**body, **said, "id": ""}, ""))
 
 
 def _iocs(text: str) -> Iterator[Ioc]:
