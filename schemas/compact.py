@@ -33,15 +33,24 @@ DICTIONARY = (
     b'"}},{"to":"0","content":"","generation":0,"created_ms":17'
     b"\"pattern\":\"[file:hashes.'SHA-256' = ''[file:hashes.MD5 = ''[file:name = '.apk'[app:id = 'com."
     b"[email-addr:value = '[url:value = 'https://[ipv4-addr:value = '.net.org.com"
+    b"e828b379-4e03-4974-9ac4-e53a884c97c1939a9414-2ddd-4d32-a0cd-375ea402b00355d920b0-5e8b-4f79-9ee9-91f868d9b421"
+    b"bab4a63c-aed9-4cf5-a766-dfca5abac2bb"
+    b'{"kind":"campaign","value":"domain:.com","type":"grouping","counter":0,"judged":"","contributions":{},"sent":'
+    b'{"numbering":"","live":[],"gone":[],"withdrawn":[]},"route":"","waiting":{},"waiting_ms":1790000000000,'
+    b'"feedback":{},"ends":{},"arriving":{"":{"epoch":1790000000000,"counter":1,"copies":[{"to":"ff","id":"indicator--'
+    b'","created":"2026-01-01T00:00:00.000Z","markings":["marking-definition--94868c89-83c2-464b-929b-a1a8aa3c8487"],'
+    b'"category":"spyware"}],"gone":"0"}},"told":"","joined":[]}'
     b'{"kind":"sha256","value":"{"kind":"domain","value":".com","type":"indicator","counter":1,"judged":"",'
     b'"contributions":{"":{"seq":1,"index":1,"object":{"type":"indicator","spec_version":"2.1","id":"indicator--'
-    b'","created":"2026-01-01T00:00:00.000Z","modified":"2026-01-01T00:00:00.000Z","indicator_types":['
+    b'","created":"2026-01-01T00:00:00.000000Z","modified":"2026-01-01T00:00:00.000Z","indicator_types":['
     b'"malicious-activity"],"pattern":"[domain-name:value = \'.com\']","pattern_type":"stix",'
-    b'"pattern_version":"2.1","valid_from":"2026-01-01T00:00:00.000Z"},"markings":[],"granular":false,"handling":{},"revoked":false,'
-    b'"created_ms":1790000000000,"modified_ms":1790000000000,"first_seen_ms":1790000000000,"last_seen_ms":179000000'
-    b'0000,"labels":["malicious-activity"],"value":"","count":1,"reached":"ff"}},"sent":{"numbering":"",'
-    b'"live":[{"to":"ff","content":"","generation":0,"created_ms":1790000000000,"modified_ms":1790000000000,'
-    b'"last_seen_ms":1790000000000}],"gone":[],"withdrawn":[]}}'
+    b'"pattern_version":"2.1","valid_from":"2026-01-01T00:00:00.000Z"},"markings":[],"granular":false,"handling":{},'
+    b'"revoked":false,"created_ms":1790000000000,"modified_ms":1790000000000,"first_seen_ms":1790000000000,'
+    b'"last_seen_ms":1790000000000,"labels":["malicious-activity"],"value":"","count":1,"gone":false,"references":[],'
+    b'"joins":[],"reached":"ff"}},"sent":{"numbering":"","live":[{"to":"ff","content":"","generation":0,'
+    b'"created_ms":1790000000000,"modified_ms":1790000000000,"last_seen_ms":1790000000000}],"gone":[],"withdrawn":[]},'
+    b'"route":"","waiting":{},"waiting_ms":0,"feedback":{},"ends":{},"arriving":{},"told":"","joined":[["domain",".com"'
+    b"]]}"
 )
 
 
