@@ -20,13 +20,15 @@ import orjson
 
 from schemas.compact import expand, squeeze
 from schemas.known import HEADER_BYTES
-from schemas.topics import CLEARED, DECISIONS, KNOWN, PARTITIONS, TOPICS
+from schemas.topics import CLEARED, DECISIONS, KNOWN, PARTITIONS, REFERENCES, TOPICS
 from services.data import load
+from services.govern import campaign
+from services.govern.askers import is_page
 from services.govern.compile import compile_policy
 from services.govern.settle import Rules
 from services.hub import Directory
 from services.migrate import upgrade
-from services.pipeline import core
+from services.pipeline import WINDOW_MS, core
 from services.store import Store
 from services.stream import now_ms
 from services.stream.changelog import Changelog
@@ -34,7 +36,7 @@ from services.stream.log import Draft, Drafts, Stamp
 from services.stream.sqlite import SqlitePort
 from services.stream.sqlite_log import SqliteLog
 from services.stream.state import MemoryState
-from services.stream.types import Chunk
+from services.stream.types import Chunk, Message
 from tests.bench import isolated, machine, report
 from tests.bench.incoming import MADE_UP, Feeds, Shape
 from tests.bench.partners import SOURCES, receivers, write_agreements
@@ -51,9 +53,10 @@ OUT = ROOT / "bench-out"
 
 
 class Values(NamedTuple):
-    """Values of the core's state, as its changelog has them, and means over them."""
+    """Values of the core's state, as its changelog has them, `per_item` for each item, and means over them."""
 
     values: Sequence[bytes]
+    per_item: float
     json_bytes: float
     value_bytes: float
     live: float
@@ -99,12 +102,13 @@ def state(items: int, sources: int, made_up: bool) -> None:
         measured = {}
         for kept in ("memory", "rocksdb"):
             click.echo(f"a new process takes over, state in {kept}", err=True)
-            measured[kept] = Measured(_recover(empty, kept, 0), _recover(folder, kept, items))
+            keys = round(items * made.per_item)
+            measured[kept] = Measured(_recover(empty, kept, 0), _recover(folder, kept, keys))
     figures = _of_values(made, log_bytes / items)
     problems = []
     for kept, one in measured.items():
         figures += _of_recovery(kept, one, items)
-        if one.full.keys != items or one.full.decided:
+        if one.full.keys != keys or one.full.decided:
             problems.append(f"{kept}: {one.full.keys:,} keys recovered, {one.full.decided:,} decided again")
     settings = {
         "bench": "state",
@@ -129,7 +133,7 @@ async def _fill(folder: Path, shapes: Sequence[Shape], sources: int, items: int)
         await log.create(TOPICS)
         partners = isolated.introduced(store, folder.parent / "agreements")
         made = _values(_decided(partners, shapes, sources))
-        await _write(SqlitePort(log, "tocsin.core"), made.values, items)
+        await _write(SqlitePort(log, "tocsin.core"), made.values, round(items * made.per_item))
     finally:
         await log.close()
         store.close()
@@ -137,7 +141,8 @@ async def _fill(folder: Path, shapes: Sequence[Shape], sources: int, items: int)
 
 
 def _decided(partners: Directory, shapes: Sequence[Shape], sources: int) -> list[bytes]:
-    """The core's state behind REPORTS of generated bundles, each of which several sources send."""
+    """The core's state behind REPORTS of generated bundles, each of which several sources send: items, and the
+    campaigns to which they might belong."""
     now = now_ms()
     bundles = [
         bundle._replace(source=SOURCES[(SOURCES.index(bundle.source) + other) % len(SOURCES)])
@@ -146,14 +151,26 @@ def _decided(partners: Directory, shapes: Sequence[Shape], sources: int) -> list
     ]
     packed, _, _ = isolated.accept(partners.agreements, bundles, now)
     stage = core(Rules(compile_policy(partners), load(None)), bytes(32))
-    values: list[bytes] = []
-    for partition, records in enumerate(isolated.by_partition(isolated.messages_of(packed), now)):
-        kept = MemoryState()
-        for start in range(0, len(records), isolated.SLICE):
-            chunk = Chunk(partition, records[start : start + isolated.SLICE], (), now, 1)
-            kept.change(stage.step(chunk, kept.view).changes)
-        values += kept.view.values()
-    return values
+    kept = [MemoryState() for _ in range(PARTITIONS)]
+
+    def step(chunk: Chunk) -> list[Message]:
+        effects = stage.step(chunk, kept[chunk.partition].view)
+        kept[chunk.partition].change(effects.changes)
+        return [Message(o.key, o.value) for o in effects.outputs if o.topic == REFERENCES.name]
+
+    messages = isolated.messages_of(packed)
+    while messages:  # and the letters that items write each other
+        chunks = [
+            Chunk(partition, records[start : start + isolated.SLICE], (), now, 1)
+            for partition, records in enumerate(isolated.by_partition(messages, now))
+            for start in range(0, len(records), isolated.SLICE)
+        ]
+        messages = [letter for chunk in chunks for letter in step(chunk)]
+    later = now + WINDOW_MS  # nothing is left that waits
+    for partition, state in enumerate(kept):
+        due = [key for key, value in state.view.items() if (at := stage.due_ms(value)) is not None and at <= later]
+        step(Chunk(partition, (), due, later, 1))
+    return [value for state in kept for value in state.view.values() if not is_page(value)]
 
 
 def _values(decided: Sequence[bytes]) -> Values:
@@ -161,8 +178,10 @@ def _values(decided: Sequence[bytes]) -> Values:
     squeezed, squeeze_us = _timed(squeeze, documents)
     _, expand_us = _timed(expand, squeezed)
     values = [value[:HEADER_BYTES] + body for value, body in zip(decided, squeezed, strict=True)]
+    items = sum(orjson.loads(document)["kind"] != campaign.KIND for document in documents)
     return Values(
         values=values,
+        per_item=len(values) / items,
         json_bytes=fmean(map(len, documents)),
         value_bytes=fmean(map(len, values)),
         live=fmean(len(orjson.loads(document)["sent"]["live"]) for document in documents),
@@ -178,7 +197,7 @@ def _timed(work: Callable[[bytes], bytes], inputs: Sequence[bytes]) -> tuple[lis
     return results, (time.process_time() - began) / len(inputs) * 1e6
 
 
-async def _write(port: SqlitePort, values: Sequence[bytes], items: int) -> None:
+async def _write(port: SqlitePort, values: Sequence[bytes], count: int) -> None:
     """Each value as often as it takes, under another fingerprint each time: none is packed together with another,
     in the log, in memory or in RocksDB, so an equal one comes no cheaper."""
     random = Random(1)
@@ -186,9 +205,9 @@ async def _write(port: SqlitePort, values: Sequence[bytes], items: int) -> None:
     changelogs = [Changelog(port, KNOWN.name, partition, outputs) for partition in range(PARTITIONS)]
     for changelog in changelogs:
         await changelog.take_over(now_ms, MemoryState())
-    for start in range(0, items, SLICE * PARTITIONS):
+    for start in range(0, count, SLICE * PARTITIONS):
         slices: list[list[Draft]] = [[] for _ in changelogs]
-        for number in range(start, min(items, start + SLICE * PARTITIONS)):
+        for number in range(start, min(count, start + SLICE * PARTITIONS)):
             key = random.randbytes(16)
             partition = isolated.partition_of(key)
             stamp = Stamp(changelogs[partition].epoch)
@@ -215,11 +234,12 @@ def _recover(folder: Path, kept: str, items: int) -> Recovered:
 
 def _of_values(made: Values, log_bytes: float) -> list[Figure]:
     return [
-        Figure("values.json_bytes", made.json_bytes, "B/item", "JSON of what is known", f"{made.live:.1f} copies"),
+        Figure("values.per_item", made.per_item, "values/item", "state values", "campaigns have their own"),
+        Figure("values.json_bytes", made.json_bytes, "B/value", "JSON of what is known", f"{made.live:.1f} copies"),
         Figure(
             "values.bytes",
             made.value_bytes,
-            "B/item",
+            "B/value",
             "state value",
             f"{made.value_bytes / made.json_bytes:.0%} of the JSON",
         ),
