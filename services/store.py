@@ -57,7 +57,7 @@ def _sqlite_engine(url: str) -> sa.Engine:
     def _pragmas(dbapi_connection: object, _record: object) -> None:
         dbapi_connection.isolation_level = None  # type: ignore[attr-defined]  # transactions begin below, not in the driver
         cursor = dbapi_connection.cursor()  # type: ignore[attr-defined]
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "mmap_size=268435456"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "mmap_size=67108864"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
