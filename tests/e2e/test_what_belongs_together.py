@@ -223,3 +223,42 @@ def test_two_real_sources_on_one_item(hub: RunningHub, shared: Path) -> None:
     assert {word["source"] for word in item["contributions"]} == {"kestrel", "amnesty"}
     assert item["score"]["parts"]["sources"] > 0
     assert sum(item["score"]["parts"].values()) == item["score"]["value"]
+
+
+def test_new_data_take_effect_without_a_restart(hub: RunningHub, tmp_path: Path) -> None:
+    push(hub, tmp_path, "kestrel", "ours", indicator(51, "our-own-site.example"), indicator(52, "popular.example"))
+
+    def shown(domain: str) -> list[dict[str, Any]]:
+        return [o for o in feed(hub, "horizon").values() if f"'{domain}'" in o.get("pattern", "")]
+
+    [popular] = shown("popular.example")
+    [own] = shown("our-own-site.example")
+    assert "do_not_block" not in popular["extensions"][ENRICHMENT_ID]
+    new = tmp_path / "new-data"
+    (new / "warninglists").mkdir(parents=True)
+    ours = tmp_path / "ours.txt"
+    ours.write_text("our-own-site.example # the people's own\n")
+    hub.tocsin("data", "protect", ours, "-o", new / "protected-hashes.txt")
+    assert "our-own-site" not in (new / "protected-hashes.txt").read_text()
+    warning = {
+        "name": "Known benign sites", "description": "made up", "version": 1, "type": "hostname",
+        "category": "False positive", "list": ["popular.example"], "matching_attributes": ["domain"],
+    }  # fmt: skip
+    (new / "warninglists" / "list.json").write_text(json.dumps(warning | {"type": "nonsense"}))
+    refused = hub.tocsin("data", "update", new, check=False)
+    assert refused.returncode == 1
+    assert "list.json" in refused.stderr
+    (new / "warninglists" / "list.json").write_text(json.dumps(warning))
+    before = explain(hub, "popular.example")["enrichment"]["data_version"]
+    hub.tocsin("data", "update", new)
+    assert soon(lambda: not shown("our-own-site.example"))
+    [marked] = soon(
+        lambda: [o for o in shown("popular.example") if "do_not_block" in o["extensions"][ENRICHMENT_ID]]
+    )
+    assert marked["id"] == popular["id"]
+    assert marked["extensions"][ENRICHMENT_ID]["score"] < popular["extensions"][ENRICHMENT_ID]["score"]
+    assert explain(hub, "popular.example")["enrichment"]["data_version"] != before
+    item = explain(hub, "our-own-site.example")
+    assert {"F12"} <= {rule for row in item["partners"] for rule in row["rules"]}
+    withdrawn = [o for o in feed(hub, "horizon").values() if o.get("revoked")]
+    assert own["id"] in {o["id"] for o in withdrawn}, "somebody may be blocking the people's own site"

@@ -1,0 +1,77 @@
+"""What a person is told of an item, from the JSON that the hub answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from services.telling import journey
+
+DAY_MS = 1_790_000_000_000  # 2026-09-21
+WORD = {
+    "source": "kestrel",
+    "reliability": "A",
+    "count": 3,
+    "first_seen_ms": DAY_MS,
+    "last_seen_ms": DAY_MS + 86_400_000,
+    "confidence": 80,
+    "labels": ["phishing"],
+    "revoked": False,
+    "gone": False,
+}
+FOUND: dict[str, Any] = {
+    "data_version": "abcdef0123456789",
+    "registrable_domain": "evil.example",
+    "lookalikes": [{"of": "good.example", "distance": 1, "how": "edit"}],
+    "country": "XA",
+    "asn": 64500,
+    "as_name": "Example Net",
+    "warnings": [{"list": "Some list", "kind": "benign"}],
+    "do_not_block": True,
+    "protected": False,
+    "families": ["Pot"],
+    "vendors": ["Pan Ltd"],
+    "techniques": ["T1566"],
+    "states": ["XA"],
+}
+
+
+def told(**fields: Any) -> list[str]:
+    item = {"id": "indicator--1", "kind": "domain", "value": "login.evil.example", "partners": [], **fields}
+    return journey({"items": [item]}, {}).splitlines()
+
+
+def test_who_said_it_and_what_is_known() -> None:
+    lines = told(
+        contributions=[WORD, {**WORD, "source": "lantern", "count": 1, "last_seen_ms": DAY_MS, "revoked": True}],
+        feedback=[{"kind": "opinion", "source": "meadow", "value": 1, "at_ms": DAY_MS}],
+        enrichment=FOUND,
+        joins=[["domain", "evil.example"]],
+        score={"value": 44, "parts": {"base": 80, "disputed": -36}},
+        active_until_ms=DAY_MS,
+    )
+    assert lines == [
+        "domain login.evil.example  (indicator--1)",
+        "  said by   kestrel (A), 3 times, 2026-09-21 to 2026-09-22, confidence 80, labels phishing",
+        "  said by   lantern (A), once, 2026-09-21, confidence 80, labels phishing, revoked",
+        "  opinion   meadow: 1, 2026-09-21",
+        "  found     registrable domain evil.example · looks like good.example (edit, distance 1) · "
+        "AS64500 Example Net · country XA · on warning lists: Some list · do not block · families Pot · "
+        "vendors Pan Ltd · techniques T1566 · context XA (of the vendor or group; nobody is suspected by this)"
+        "  (data abcdef012345)",
+        "  joined by domain evil.example",
+        "  score     44 of 100: base +80, disputed -36; active until 2026-09-21",
+    ]
+
+
+def test_where_nothing_is_known_nothing_is_made_up() -> None:
+    assert told() == ["domain login.evil.example  (indicator--1)"]
+    empty = {name: type(value)() for name, value in FOUND.items()} | {"asn": None, "data_version": "v"}
+    assert told(enrichment=empty) == ["domain login.evil.example  (indicator--1)", "  found     nothing  (data v)"]
+
+
+@pytest.mark.parametrize("count", [1, 8, 9, 500])
+def test_many_sources_are_summed_up(count: int) -> None:
+    lines = told(contributions=[{**WORD, "source": f"s{n}"} for n in range(count)])
+    assert len(lines) == 1 + min(count, 8) + (count > 8)
