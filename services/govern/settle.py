@@ -103,7 +103,9 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
     if is_campaign:
         judgements = (_own_judgement(drafts, compiled),)
     digest = _digest(judgements, errors, compiled.numbering)
-    known = known.model_copy(update={"contributions": {j.source: _reaching(j) for j in judged}})
+    reaching = {j.source: _reaching(j) for j in judged}
+    if any(word is not known.contributions[source] for source, word in reaching.items()):
+        known = known.model_copy(update={"contributions": reaching})
     joins = _joins(known, judged, local)
     cleared = decision = None
     if digest != known.judged or turned.sent != known.sent:
@@ -181,8 +183,9 @@ def _judge(known: Known, source: str, contribution: Contribution, rules: Rules, 
 
 def _reaching(judged: Judged) -> Contribution:
     """The contribution, with those that it reaches now among all that it ever reached."""
-    reached = to_hex(Bits(from_hex(judged.contribution.reached) | judged.verdict.permitted))
-    return judged.contribution.model_copy(update={"reached": reached})
+    word = judged.contribution
+    reached = to_hex(Bits(from_hex(word.reached) | judged.verdict.permitted))
+    return word if reached == word.reached else word.model_copy(update={"reached": reached})
 
 
 def _drafts(known: Known, judged: Iterable[Judged], rules: Rules, local: Local) -> list[tuple[Bits, Draft]]:
