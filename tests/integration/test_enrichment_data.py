@@ -183,7 +183,7 @@ def run(*arguments: str, given: str | None = None) -> Result:
 def test_update_and_show(home: Path, folder: Path) -> None:
     assert "(shipped)" in run("show").output
     updated = run("update", str(folder))
-    assert updated.exit_code == 0 and "installed; a running hub takes it at its next start" in updated.output
+    assert updated.exit_code == 0 and "installed; a running hub takes it within seconds" in updated.output
     assert "protected-names.txt" in updated.output and "2 entries" in updated.output
     shown = json.loads(run("show", "--json").output)
     assert shown["version"] in updated.output
