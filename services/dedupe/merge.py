@@ -139,17 +139,21 @@ def _succeed(before: Contribution, report: Report) -> Contribution:
 
     A source may hold several objects with one value: revoking one that is not its present word is no revocation
     of the others, and of two that are equally new the markings of both hold, so that their order can't widen.
-    Revoking the present word counts whatever its date: in STIX a revocation is for ever (2.1, section 3.6).
-    What was gone and is reported again is the source's word, whatever its date.
+    Revoking the present word counts whatever its date: in STIX a revocation is for ever (2.1, section 3.6), so
+    only a newer version of the same object undoes it. What was gone, or revoked under another id, and is reported
+    again is the source's word, whatever its date.
     """
     other = report.object.get("id") != before.object.get("id")
+    ended = before.gone or before.revoked
     if report.revoked:
         after = before if other else before.model_copy(update={"revoked": True})
-    elif before.gone or report.modified_ms >= before.modified_ms:
+    elif before.revoked and not other:
+        after = _contribution(report) if report.modified_ms > before.modified_ms else before
+    elif ended or report.modified_ms >= before.modified_ms:
         after = _contribution(report)
     else:
         after = before
-    if other and report.modified_ms == before.modified_ms and not report.revoked and not before.gone:
+    if other and report.modified_ms == before.modified_ms and not report.revoked and not ended:
         both = (*before.markings, *(m for m in report.markings if m not in before.markings))
         after = after.model_copy(update={"markings": both, "granular": before.granular or report.granular})
     joins = dict.fromkeys((*before.joins, *report.joins))

@@ -194,3 +194,22 @@ def test_what_joins_is_gathered_and_bounded() -> None:
     joins = after(*words).contributions["alpha"].joins
     assert len(joins) == 20
     assert joins[0] == ("report", "1")
+
+
+@pytest.mark.parametrize(
+    ("then", "revoked"),
+    [
+        ({"at": 1000}, True),
+        ({"at": 999}, True),
+        ({"at": 1001}, False),
+        ({"at": 10, "id": "indicator--other"}, False),
+    ],
+)
+@pytest.mark.parametrize("also_gone", [False, True])
+def test_a_revocation_is_undone_by_a_newer_version_or_another_object_only(
+    then: dict[str, Any], revoked: bool, also_gone: bool
+) -> None:
+    words = [report(1), report(2, revoked=True), *([report(3, gone=True)] if also_gone else [])]
+    word = after(*words, report(4, **then)).contributions["alpha"]
+    assert word.revoked is revoked
+    assert (word.revoked or word.gone) is revoked
