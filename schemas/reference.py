@@ -15,13 +15,14 @@ _LETTER = b'{"to":'
 
 
 class Seen(BaseModel):
-    """A copy of an item and those who hold it (hex bit set `to`); `created` as in its body."""
+    """A copy of an item and those who hold it (hex bit set `to`). The rest is for campaigns; `created` as in its
+    body."""
 
     model_config = _FROZEN
 
     to: str
     id: str
-    created: str
+    created: str = ""
     markings: tuple[str, ...] = ()
     category: str = ""
 

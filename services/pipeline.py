@@ -25,8 +25,7 @@ from schemas.report import Report
 from schemas.topics import CLEARED, DECISIONS, KNOWN, REFERENCES, REPORTS
 from services.dedupe.merge import merge, next_window_ms, release, unheard
 from services.enrich.joins import Join
-from services.govern import askers, campaign, feedback
-from services.govern.references import asked_for
+from services.govern import askers, campaign, feedback, references
 from services.govern.settle import Rules, Settled, settle
 from services.stream.types import Chunk, Effects, Output, Stage
 
@@ -126,18 +125,20 @@ class _Desk:
 
     def _answer(self, key: bytes, of: str, standing: Standing) -> None:
         known = self.known(key)
-        before = known.ends.get(of) if known else None
-        if known is None or before is None or (before.epoch, before.counter) > (standing.epoch, standing.counter):
+        if known is None or of not in known.ends:
             return
-        if before != standing:
-            self.touched[key] = known.model_copy(update={"ends": {**known.ends, of: standing}})
-            self.undecided[key] = None
+        told = references.told(known, of, standing, self._next_window_ms(key))
+        if told is not None:
+            self.touched[key] = told.known
+            if told.at_once:
+                self.undecided[key] = None
 
     def due(self, key: bytes) -> None:
         known = self.known(key)
-        if known is not None and known.kind:
+        if known is not None:
             self.touched[key] = known
-            self.undecided[key] = None
+            if known.kind:
+                self.undecided[key] = None
 
     def effects(self) -> Effects:
         # what bears on another item's score is decided before that item
@@ -155,8 +156,7 @@ class _Desk:
 
     def _decide(self, key: bytes) -> None:
         chunk = self.chunk
-        known = release(self.touched[key], chunk.now_ms)
-        settled = settle(known, key, self.rules, chunk.now_ms, chunk.epoch)
+        settled = settle(self.touched[key], key, self.rules, chunk.now_ms, chunk.epoch)
         if settled.cleared:
             self.outputs.append(Output(CLEARED.name, key, settled.cleared.to_bytes()))
         if settled.decision:
@@ -167,12 +167,19 @@ class _Desk:
         self.changes[key] = known.to_bytes(self.stamp, settled.due_ms)
 
     def _asking(self, key: bytes, known: Known) -> Known:
-        """Asks for the standing of what the item refers to and did not ask for so far."""
-        references = (pair for word in known.contributions.values() for pair in word.references)
-        new = [end for end in asked_for(known.type, references) if end not in known.ends]
-        for end in new:
-            self._send(bytes.fromhex(end), Letter(to=end, of=key.hex(), route=known.route or key.hex()))
-        return known.model_copy(update={"ends": {**known.ends, **dict.fromkeys(new, Standing())}}) if new else known
+        """Asks for the standing of what the item refers to and did not ask for so far; forgets all other ends."""
+        if known.type not in references.OUTGOING or known.kind == campaign.KIND:
+            return known
+        words = (*known.contributions.values(), *known.waiting.values())
+        wanted = list(references.asked_for(known.type, (pair for word in words for pair in word.references)))
+        for end in wanted:
+            if end not in known.ends:
+                self._send(bytes.fromhex(end), Letter(to=end, of=key.hex(), route=known.route or key.hex()))
+        if known.ends.keys() == set(wanted):
+            return known
+        arriving = {end: standing for end, standing in known.arriving.items() if end in wanted}
+        ends = {end: known.ends.get(end, Standing()) for end in wanted}
+        return known.model_copy(update={"ends": ends, "arriving": arriving})
 
     def _telling(self, key: bytes, settled: Settled) -> Known:
         """Tells the item's standing to those that asked and to its campaigns, where it changed; and to the new."""
@@ -192,6 +199,7 @@ class _Desk:
         return known.model_copy(update={"told": digest, "joined": tuple(settled.joins)})
 
     def _tell(self, asker: askers.Asker, key: bytes, standing: Standing) -> None:
+        standing = references.told_of(standing)
         self._send(asker.route, Letter(to=asker.key.hex(), of=key.hex(), standing=standing))
 
     def _join(self, key: bytes, join: Join, standing: Standing) -> None:
@@ -204,6 +212,8 @@ class _Desk:
     def _bear(self, key: bytes) -> None:
         """Lets a sighting or opinion bear on the score of its item, which lies in the same partition."""
         known = self.touched[key]
+        if not known.route:
+            return  # it speaks of nothing but itself
         of = bytes.fromhex(known.route)
         item = self.known(of) or unheard(self.rules.compiled.numbering)
         if item.type in feedback.TYPES:
@@ -222,7 +232,14 @@ class _Desk:
         if (known := self.touched.get(key)) is not None:
             return known
         raw = self.state.get(key)
-        return Known.from_bytes(raw) if raw else None
+        if not raw:
+            return None
+        known = Known.from_bytes(raw)
+        if (released := release(known, self.chunk.now_ms)) is not known:
+            # before anything else is heard: nothing waits longer, or shorter, for what comes late
+            self.touched[key] = released
+            self.undecided[key] = None
+        return released
 
     def raw(self, key: bytes) -> bytes | None:
         return self.changes[key] if key in self.changes else self.state.get(key)
@@ -230,7 +247,7 @@ class _Desk:
     def _as_before(self, key: bytes, known: Known) -> tuple[bytes, int]:
         """The header of an item that was not decided again: due at the latest when what waits is to be shown."""
         raw = self.state.get(key)
-        policy, due_ms = (policy_of(raw), due_of(raw)) if raw else (self.stamp, NEVER_MS)
+        policy, due_ms = (policy_of(raw), due_of(raw)) if raw and known.kind else (self.stamp, NEVER_MS)
         return policy, min(due_ms, known.waiting_ms or NEVER_MS)
 
 

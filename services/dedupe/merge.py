@@ -8,6 +8,8 @@ from schemas.known import Contribution, Known, Sent
 from schemas.report import Report
 
 MAX_JOINS = 20
+NARROWING = ("suspects", "consent", "personal", "embargo", "purposes", "named", "published", "affected")
+"""What a source says about handling that can keep an item from somebody."""
 
 
 def unheard(numbering: str) -> Known:
@@ -145,27 +147,46 @@ def _succeed(before: Contribution, report: Report) -> Contribution:
     """
     other = report.object.get("id") != before.object.get("id")
     ended = before.gone or before.revoked
+    latest = _contribution(report)
     if report.revoked:
         after = before if other else before.model_copy(update={"revoked": True})
     elif before.revoked and not other:
-        after = _contribution(report) if report.modified_ms > before.modified_ms else before
+        after = latest if report.modified_ms > before.modified_ms else before
     elif ended or report.modified_ms >= before.modified_ms:
-        after = _contribution(report)
+        after = latest
     else:
         after = before
     if other and report.modified_ms == before.modified_ms and not report.revoked and not ended:
-        both = (*before.markings, *(m for m in report.markings if m not in before.markings))
-        after = after.model_copy(update={"markings": both, "granular": before.granular or report.granular})
-    joins = dict.fromkeys((*before.joins, *report.joins))
+        after = _both(before, latest)
+    # what was said under other terms does not show under these: no date, and nothing that joins
+    said = [word for word in (before, latest) if report.revoked or _marked(word) == _marked(after)]
+    joins = dict.fromkeys(join for word in (*said, after) for join in word.joins)
     return after.model_copy(
         update={
             "modified_ms": max(before.modified_ms, after.modified_ms, report.modified_ms if report.revoked else 0),
             "seq": report.seq,
             "index": report.index,
-            "created_ms": min(before.created_ms, report.created_ms),
-            "first_seen_ms": min(before.first_seen_ms, report.first_seen_ms),
-            "last_seen_ms": max(before.last_seen_ms, report.last_seen_ms),
+            "created_ms": min(word.created_ms for word in (after, *said)),
+            "first_seen_ms": min(word.first_seen_ms for word in (after, *said)),
+            "last_seen_ms": max(word.last_seen_ms for word in (after, *said)),
             "count": before.count + 1,
             "joins": tuple(joins)[:MAX_JOINS],
         }
+    )
+
+
+def _marked(word: Contribution) -> tuple[object, ...]:
+    """Under what terms it was said."""
+    return word.markings, word.granular, word.handling
+
+
+def _both(before: Contribution, after: Contribution) -> Contribution:
+    """The later of two objects that are equally new, under the terms of both; under none that anybody may have it
+    by, where those can't be told together."""
+    markings = (*before.markings, *(m for m in after.markings if m not in before.markings))
+    handling = after.handling
+    if any(before.handling.get(name) != after.handling.get(name) for name in NARROWING):
+        handling = {**before.handling, **after.handling, "consent": {"status": "unknown"}}
+    return after.model_copy(
+        update={"markings": markings, "granular": before.granular or after.granular, "handling": handling}
     )

@@ -80,7 +80,13 @@ def view(
 def texts_of(word: Contribution) -> tuple[str, ...]:
     """The texts in which a source names what it speaks of."""
     body = word.object
-    named_in = (body.get("name"), *(body.get("aliases") or ()), *word.labels, body.get("description"))
+    aliases = body.get("aliases")
+    named_in = (
+        body.get("name"),
+        *(aliases if isinstance(aliases, list) else ()),
+        *word.labels,
+        body.get("description"),
+    )
     return tuple(text for text in named_in if isinstance(text, str))[:MAX_TEXTS]
 
 

@@ -8,7 +8,7 @@ from whom a member was taken in silence hears of the campaign no more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
 from schemas.handling import HANDLING_ID
@@ -20,6 +20,7 @@ from services.enrich.joins import Join
 from services.govern.compile import Compiled
 from services.govern.ledger import Lost
 from services.govern.obligations import Draft
+from services.govern.references import Told, kept
 
 KIND = "campaign"
 TYPE = "grouping"
@@ -40,26 +41,26 @@ def new(join: Join, numbering: str) -> Known:
     return Known(kind=KIND, value=":".join(join), type=TYPE, contributions={}, sent=Sent(numbering=numbering))
 
 
-class Told(NamedTuple):
-    """What is known once a member told its standing; whether somebody lost a member, which waits for no window."""
-
-    known: Known
-    at_once: bool
-
-
 def told(known: Known, member: str, standing: Standing, waiting_ms: int) -> Told | None:
     """None where that changes nothing, or is too much.
 
     What anybody gains is shown from `waiting_ms` on, whoever else lost something: to be shown earlier because of
     what happened to others would tell of them.
     """
-    before = known.ends.get(member)
+    before = known.ends.get(member, Standing())
     latest = known.arriving.get(member, before)
-    if latest is None and (not standing.copies or len(known.ends) + len(known.arriving) >= MAX_KNOWN_MEMBERS):
+    if member not in known.ends and member not in known.arriving:
+        if not standing.copies:
+            return None
+        known = _with_room(known, standing)
+        if len(known.ends) + len(known.arriving) >= MAX_KNOWN_MEMBERS:
+            return None
+    if (standing.epoch, standing.counter) < (latest.epoch, latest.counter):
         return None
-    if latest is not None and (standing.epoch, standing.counter) < (latest.epoch, latest.counter):
-        return None
-    now = _kept(before or Standing(), standing)
+    # who lost the item in silence and never held it as a member of this campaign did not lose a member
+    robbed = from_hex(standing.gone) & (_holders(before) | from_hex(before.gone))
+    standing = standing.model_copy(update={"gone": to_hex(Bits(robbed))})
+    now = kept(before, standing)
     ends = {**known.ends, member: now}
     arriving = {**known.arriving, member: standing}
     if now == standing:
@@ -69,26 +70,31 @@ def told(known: Known, member: str, standing: Standing, waiting_ms: int) -> Told
     if ends == known.ends and arriving == known.arriving:
         return None
     due = {"waiting_ms": (known.waiting_ms or waiting_ms) if arriving else 0}
-    return Told(known.model_copy(update={"ends": ends, "arriving": arriving, **due}), ends != known.ends)
+    return Told(known.model_copy(update={"ends": ends, "arriving": arriving, **due}), at_once=ends != known.ends)
 
 
-def _kept(before: Standing, after: Standing) -> Standing:
-    """The new standing, as far as it is what its holders had before."""
-    held: dict[str, int] = {}
-    for copy in before.copies:
-        held[copy.id] = held.get(copy.id, 0) | from_hex(copy.to)
-    copies = (
-        copy.model_copy(update={"to": to_hex(Bits(from_hex(copy.to) & held.get(copy.id, 0)))})
-        for copy in after.copies
+def _with_room(known: Known, standing: Standing) -> Known:
+    """Where there are too many, those that fewest hold make room: so that what few see can't crowd out the rest."""
+    if len(known.ends) + len(known.arriving) < MAX_KNOWN_MEMBERS or not known.ends:
+        return known
+    fewest = min(known.ends, key=lambda key: (_holders(known.ends[key]).bit_count(), key))
+    if _holders(known.ends[fewest]).bit_count() >= _holders(standing).bit_count():
+        return known
+    return known.model_copy(
+        update={
+            "ends": {key: other for key, other in known.ends.items() if key != fewest},
+            "arriving": {key: other for key, other in known.arriving.items() if key != fewest},
+        }
     )
-    return after.model_copy(update={"copies": tuple(copy for copy in copies if copy.to != "0")})
+
+
+def _holders(standing: Standing) -> Bits:
+    return union(from_hex(copy.to) for copy in standing.copies)
 
 
 def drafts(known: Known, compiled: Compiled, now_ms: int) -> list[tuple[Bits, Draft]]:
     """The grouping of each part of the recipients, by the members that it holds."""
-    types = union(compiled.types.get(name, NOBODY) for name in ("*", TYPE))
-    wanted = compiled.in_force(now_ms) & types & ~_robbed(known)
-    parts: list[tuple[int, tuple[Seen, ...]]] = [(wanted, ())]
+    parts: list[tuple[int, tuple[Seen, ...]]] = [(int(_wanted(known, compiled, now_ms)), ())]
     for _, standing in sorted(known.ends.items()):
         for copy in standing.copies:
             to = from_hex(copy.to)
@@ -105,9 +111,17 @@ def drafts(known: Known, compiled: Compiled, now_ms: int) -> list[tuple[Bits, Dr
     ]
 
 
-def lost(known: Known, compiled: Compiled) -> Lost:
-    """Who loses the grouping is told, but for those that may not learn why."""
-    return Lost(withdrawn=Bits(compiled.everyone & ~_robbed(known)), ended=NOBODY)
+def lost(known: Known, compiled: Compiled, now_ms: int) -> Lost:
+    """Who loses the grouping is told, but for those that may not learn why, or whose agreement ended."""
+    return Lost(withdrawn=_wanted(known, compiled, now_ms), ended=NOBODY)
+
+
+def _wanted(known: Known, compiled: Compiled, now_ms: int) -> Bits:
+    """Those whose agreement lets them have groupings. They have no confidence, and the categories of their members,
+    which whoever holds those wants."""
+    types = union(compiled.types.get(name, NOBODY) for name in ("*", TYPE))
+    confident = union(who for bound, who in compiled.min_confidence if bound > 0)
+    return Bits(compiled.in_force(now_ms) & types & ~confident & ~_robbed(known))
 
 
 def _robbed(known: Known) -> Bits:

@@ -43,6 +43,10 @@ class Compiled:
     min_confidence: tuple[tuple[int, Bits], ...]
     governmental: Bits
     """Governments, and whoever a state controls."""
+    within_reach: Mapping[str, Bits]
+    """By state: its government and whoever it controls, those of states that a pact allies with it, and whoever is
+    in its jurisdiction."""
+    state_capable: frozenset[str]
     sources: Mapping[str, Contributes]
     markings: Mapping[str, str]
 
@@ -98,6 +102,8 @@ def compile_policy(directory: Directory) -> Compiled:
         governmental=union(
             number[p.id] for p in _partners(agreements, number) if p.kind == "government" or p.controlled_by
         ),
+        within_reach=_within_reach(_partners(agreements, number), number, directory.policy.pacts),
+        state_capable=frozenset(directory.policy.state_capable),
         sources={name: a.contributes for name, a in agreements.items() if a.contributes},
         markings={**SHIPPED, **directory.policy.markings},
     )
@@ -105,6 +111,26 @@ def compile_policy(directory: Directory) -> Compiled:
 
 def _partners(agreements: Mapping[str, Agreement], names: Iterable[str]) -> list[Partner]:
     return [agreements[name].partner for name in names]
+
+
+def _within_reach(
+    partners: Iterable[Partner], number: Mapping[str, Bits], pacts: Iterable[tuple[str, str]]
+) -> dict[str, Bits]:
+    controlled: dict[str, int] = defaultdict(int)
+    compelled: dict[str, int] = defaultdict(int)
+    for partner in partners:
+        compelled[partner.jurisdiction] |= number[partner.id]
+        states = {*partner.controlled_by, *([partner.jurisdiction] if partner.kind == "government" else [])}
+        for state in states:
+            controlled[state] |= number[partner.id]
+    allied: dict[str, set[str]] = defaultdict(set)
+    for one, other in pacts:
+        allied[one].add(other)
+        allied[other].add(one)
+    return {
+        state: Bits(compelled[state] | controlled[state] | union(controlled[ally] for ally in allied[state]))
+        for state in {*compelled, *controlled, *allied}
+    }
 
 
 def _equals(value: Callable[[Receives], int], bound: int, terms: Receives) -> bool:

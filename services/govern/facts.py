@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 class Facts(NamedTuple):
     """One contribution, as the rules see it. Times are ms since 1970; `newest_ms` is the newest of modified and
-    last seen. `category` None is unclassified."""
+    last seen. `category` None is unclassified. `suspects` are of the item: all states that any of its unrevoked
+    contributions from sources of reliability A to C suspects."""
 
     type: str
     tlp: Tlp | None
@@ -35,16 +36,23 @@ class Facts(NamedTuple):
     ends: Ends
     protected: bool
     probation: bool
+    suspects: frozenset[str]
     newest_ms: int
     now_ms: int
 
 
 def facts_of(
-    known: Known, source: str, contribution: Contribution, compiled: Compiled, protected: bool, now_ms: int
+    known: Known,
+    source: str,
+    contribution: Contribution,
+    compiled: Compiled,
+    protected: bool,
+    now_ms: int,
+    own: str = "",
 ) -> Facts:
     """The facts of one contribution. What it states comes before its source's defaults.
 
-    `protected` says that the item is people's own site or account.
+    `protected` says that the item is people's own site or account; `own` is its fingerprint in hex.
     """
     terms: Contributes | None = compiled.sources.get(source)
     defaults = terms.defaults if terms else _NO_TERMS
@@ -67,11 +75,22 @@ def facts_of(
         confidence=confidence if isinstance(confidence, int) else defaults.confidence,
         revoked=contribution.revoked,
         gone=contribution.gone,
-        ends=ends_of(known.type, contribution.references, known.ends, compiled.everyone),
+        ends=ends_of(known.type, contribution.references, known.ends, compiled.everyone, own),
         protected=protected,
         probation=terms.probation if terms else True,
+        suspects=_suspects(known, compiled),
         newest_ms=max(contribution.modified_ms, contribution.last_seen_ms),
         now_ms=now_ms,
+    )
+
+
+def _suspects(known: Known, compiled: Compiled) -> frozenset[str]:
+    return frozenset(
+        state
+        for source, word in known.contributions.items()
+        if word.handling.get("suspects") and not (word.revoked or word.gone)
+        if (terms := compiled.sources.get(source)) and terms.reliability in "ABC"
+        for state in word.handling["suspects"]
     )
 
 

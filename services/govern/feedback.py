@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from schemas.bits import Bits, to_hex
+from schemas.bits import Bits, from_hex, to_hex
 from schemas.known import Contribution, Feedback, Known
 
 TYPES = frozenset({"sighting", "opinion"})
-MAX_KEPT = 256
+MAX_KEPT = 16
 NEGATIVE_OPINION = 2
 
 _OPINIONS = ("strongly-disagree", "disagree", "neutral", "agree", "strongly-agree")
@@ -44,20 +44,21 @@ def bears(known: Known, may_see: Mapping[str, Bits], from_ms: Callable[[], int])
 def heard(item: Known, key: str, feedback: Feedback | None) -> Known:
     """The item with what a sighting or opinion (by its fingerprint in hex) bears on its score now.
 
-    Beyond `MAX_KEPT` the oldest sightings go first, and opinions last.
+    Of each source and audience `MAX_KEPT` are kept, the oldest sightings go first, and opinions last: nobody crowds
+    out what others say.
     """
     others = {name: one for name, one in item.feedback.items() if name != key}
     if feedback is None:
         return item.model_copy(update={"feedback": others}) if len(others) < len(item.feedback) else item
     before = item.feedback.get(key)
-    if before is not None and feedback.from_ms:
+    if before is not None and feedback.from_ms and not from_hex(feedback.to) & ~from_hex(before.to):
         feedback = feedback.model_copy(update={"from_ms": before.from_ms})
     if before == feedback:
         return item
     kept = {**others, key: feedback}
-    if len(kept) > MAX_KEPT:
-        least = min(kept, key=lambda name: (kept[name].kind == "opinion", kept[name].at_ms, name))
-        del kept[least]
+    alike = [name for name, one in kept.items() if (one.source, one.to) == (feedback.source, feedback.to)]
+    if len(alike) > MAX_KEPT:
+        del kept[min(alike, key=lambda name: (kept[name].kind == "opinion", kept[name].at_ms, name))]
     return item.model_copy(update={"feedback": kept})
 
 

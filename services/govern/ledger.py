@@ -20,6 +20,9 @@ from schemas.outgoing import outgoing_id
 from schemas.timestamps import format_time
 from services.govern.obligations import Draft, tombstone
 
+MAX_GENERATIONS = 32
+"""What was withdrawn from somebody so many times goes to them no more: each time leaves a tombstone for ever."""
+
 
 class Lost(NamedTuple):
     """Of those that are permitted no longer: who is told (`withdrawn`; everyone else falls silent)."""
@@ -84,6 +87,8 @@ def _copies_of(
             yield _next(Bits(part), draft, former, former in sent.live, stix_type, fingerprint)
     current = generation(sent)
     for members, number in _by_generation(rest, sent.withdrawn, current):
+        if number > MAX_GENERATIONS:
+            continue
         body = _body(draft, number, draft.created_ms, stix_type, fingerprint)
         modified_ms = max(draft.modified_ms, draft.created_ms)
         yield _held(members, draft, body, number, draft.created_ms, modified_ms), body
@@ -159,11 +164,12 @@ def _tombstone_copy(held: Held, stix_type: str, fingerprint: bytes) -> Copy:
 
 def _one_each(copies: Iterable[Copy]) -> list[Copy]:
     """Recipients of different contributions that come to exactly the same copy get it as one."""
-    same: dict[tuple[str, str], Copy] = {}
+    same: dict[tuple[object, ...], Copy] = {}
     for copy in copies:
-        before = same.get((copy.digest, copy.last_seen))
+        shown = (copy.digest, copy.confidence, copy.last_seen, copy.tlp, copy.value, copy.score, copy.active_until)
+        before = same.get(shown)
         to = from_hex(copy.to) | (from_hex(before.to) if before else NOBODY)
-        same[copy.digest, copy.last_seen] = copy.model_copy(update={"to": to_hex(Bits(to))})
+        same[shown] = copy.model_copy(update={"to": to_hex(Bits(to))})
     return list(same.values())
 
 

@@ -60,14 +60,25 @@ def f03_consent(facts: Facts, compiled: Compiled) -> Bits:
 
 
 def f04_perpetrator(facts: Facts, compiled: Compiled) -> Bits:
-    """Somebody is suspected."""
-    return NOBODY if facts.handling.suspects is None else compiled.everyone
+    """Somebody is suspected, and this is suspected, could be compelled, or is allied with who is."""
+    if facts.handling.suspects is not None:
+        return compiled.everyone
+    return NOBODY if _open(facts) else _any_of(compiled.within_reach, *facts.suspects)
 
 
 def f05_perpetrator_unknown(facts: Facts, compiled: Compiled) -> Bits:
-    """A state may be behind it, and this is a state, or is controlled by one."""
+    """A state may be behind it, and this is a state, is controlled by one, or could be compelled by one."""
+    if _open(facts):
+        return NOBODY
+    capable = facts.category is None or facts.category in compiled.state_capable
+    affected = facts.handling.affected or () if capable else ()
+    return Bits(compiled.governmental | _any_of(compiled.within_reach, *affected))
+
+
+def _open(facts: Facts) -> bool:
+    """Whether anybody can have it already: published, and every marking on it CLEAR."""
     clear = facts.tlp is Tlp.CLEAR and facts.pap in (None, Pap.CLEAR) and not facts.granular
-    return NOBODY if clear and facts.published else compiled.governmental
+    return clear and facts.published
 
 
 def f06_embargo(facts: Facts, compiled: Compiled) -> Bits:
@@ -117,11 +128,16 @@ def p00_permit(facts: Facts, compiled: Compiled) -> Bits:
     """The permit: an agreement in force that wants this category and this type. Denies everyone else."""
     if facts.type not in ALLOWED or facts.probation:
         return compiled.everyone
-    category = _any_of(compiled.categories, "*", facts.category or "*")
+    category = wants_category(facts.category, compiled)
     if facts.category is None and facts.type in TAKE_THEIR_ENDS_CATEGORY:
         category = Bits(category | facts.ends.some)  # who holds an end matched its category
     type_ = _any_of(compiled.types, "*", facts.type)
     return Bits(compiled.everyone & ~(compiled.in_force(facts.now_ms) & category & type_))
+
+
+def wants_category(category: str | None, compiled: Compiled) -> Bits:
+    """Those whose agreement takes items of the category; of what is unclassified, those that take everything."""
+    return _any_of(compiled.categories, "*", category or "*")
 
 
 def _any_of(sets: Mapping[str, Bits], *names: str) -> Bits:

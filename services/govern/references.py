@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from schemas.bits import NOBODY, Bits, from_hex, union
-from schemas.reference import Standing
+from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
+from schemas.known import Known
+from schemas.reference import Seen, Standing
 
 OUTGOING: Mapping[str, tuple[str, ...]] = {
     "relationship": ("source_ref", "target_ref"),
@@ -18,6 +19,9 @@ OUTGOING: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("report", "grouping", "note", "opinion"), ("object_refs",)),
 }
 """The references that leave with an object. All are required by its type (STIX 2.1, sections 4 and 5)."""
+
+_HOLLOW = (frozenset({"report", "grouping"}), frozenset({"note", "opinion"}), frozenset({"sighting"}))
+"""Types that say nothing by referring to one another alone."""
 
 References = Iterable[tuple[str, str]]
 """(property, fingerprint in hex)."""
@@ -36,20 +40,28 @@ def asked_for(stix_type: str, references: References) -> Iterator[str]:
     yield from dict.fromkeys(key for name, key in references if name in properties)
 
 
-def ends_of(stix_type: str, references: References, ends: Mapping[str, Standing], everyone: Bits) -> Ends:
-    """For an object whose type refers to nothing, everyone."""
+def ends_of(stix_type: str, references: References, ends: Mapping[str, Standing], everyone: Bits, own: str) -> Ends:
+    """For an object whose type refers to nothing, everyone. `own` is the object's fingerprint in hex.
+
+    What holds others together does not keep itself alive: neither by a reference to itself, nor two of them each
+    other.
+    """
     if stix_type not in OUTGOING:
         return Ends(everyone, everyone)
+    hollow = next((types for types in _HOLLOW if stix_type in types), frozenset())
     required, some = int(everyone), 0
     for name in OUTGOING[stix_type]:
-        holders = union(_holders(ends.get(key)) for property_, key in references if property_ == name)
+        keys = [key for property_, key in references if property_ == name and key != own]
+        holders = union(_holders(ends.get(key), hollow) for key in keys)
         required &= holders
         some |= holders
     return Ends(Bits(required), Bits(some))
 
 
-def _holders(standing: Standing | None) -> Bits:
-    return union(from_hex(copy.to) for copy in standing.copies) if standing else NOBODY
+def _holders(standing: Standing | None, hollow: frozenset[str]) -> Bits:
+    if standing is None:
+        return NOBODY
+    return union(from_hex(copy.to) for copy in standing.copies if copy.id.partition("--")[0] not in hollow)
 
 
 def split(
@@ -75,3 +87,51 @@ def _with_end(
             yield inside, {**seen, name: [*seen.get(name, ()), copy.id] if name.endswith("s") else copy.id}
     if members:
         yield members, seen
+
+
+MANY = 16
+"""What refers to more gains by windows: each gain at once would write the whole of it anew."""
+
+
+class Told(NamedTuple):
+    """What is known once an end or member told its standing; whether it must be decided again at once."""
+
+    known: Known
+    at_once: bool
+
+
+def told(known: Known, end: str, standing: Standing, waiting_ms: int) -> Told | None:
+    """What an item knows once one of its ends told its standing; None where that changes nothing, or is old."""
+    before = known.ends[end]
+    latest = known.arriving.get(end, before)
+    if (standing.epoch, standing.counter) < (latest.epoch, latest.counter):
+        return None
+    few = len(known.ends) <= MANY
+    now = standing if few else kept(before, standing)
+    ends = {**known.ends, end: now}
+    arriving = {**known.arriving, end: standing}
+    if now == standing:
+        del arriving[end]
+    if ends == known.ends and arriving == known.arriving:
+        return None
+    due = {"waiting_ms": (known.waiting_ms or waiting_ms) if arriving or known.waiting else 0}
+    at_once = now.copies != before.copies or now.gone != before.gone
+    return Told(known.model_copy(update={"ends": ends, "arriving": arriving, **due}), at_once)
+
+
+def kept(before: Standing, after: Standing) -> Standing:
+    """The new standing, as far as it is what its holders had before."""
+    held: dict[str, int] = {}
+    for copy in before.copies:
+        held[copy.id] = held.get(copy.id, 0) | from_hex(copy.to)
+    copies = (
+        copy.model_copy(update={"to": to_hex(Bits(from_hex(copy.to) & held.get(copy.id, 0)))})
+        for copy in after.copies
+    )
+    return after.model_copy(update={"copies": tuple(copy for copy in copies if copy.to != "0")})
+
+
+def told_of(standing: Standing) -> Standing:
+    """What of a standing those need to know that refer to the item."""
+    copies = tuple(Seen(to=copy.to, id=copy.id) for copy in standing.copies)
+    return standing.model_copy(update={"copies": copies, "gone": "0"})

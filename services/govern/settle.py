@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import orjson
 
@@ -14,20 +14,20 @@ from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
 from schemas.cleared import Cleared, Copy
 from schemas.decision import Decision, Group, Judgement, Outcome
 from schemas.errors import Misconfigured
-from schemas.known import NEVER_MS, Contribution, Feedback, Known, Sent
+from schemas.known import NEVER_MS, Contribution, Known, Sent
 from schemas.outgoing import outgoing_id
 from schemas.reference import Seen, Standing
 from services.enrich.context import EnrichmentData, look, named
 from services.enrich.joins import Join, by_value, by_word
 from services.enrich.view import Named, texts_of
 from services.govern import campaign
-from services.govern.background import background, reliability_of
+from services.govern.background import background
 from services.govern.compile import Compiled
-from services.govern.facts import Facts, facts_of
+from services.govern.facts import facts_of
 from services.govern.ledger import Lost, Turn, generation, turn
-from services.govern.obligations import Draft, Local, Visible, merge_visible
-from services.govern.policy import DAY_MS, Verdict, decide, groups
-from services.govern.references import OUTGOING, split
+from services.govern.obligations import Draft, Local
+from services.govern.parting import Judged, part
+from services.govern.policy import DAY_MS, Verdict, decide, groups, wants_category
 
 TEXTS_REMEMBERED = 4_096
 HUB = "(hub)"
@@ -64,15 +64,6 @@ class Settled(NamedTuple):
     may_see: Mapping[str, Bits]
 
 
-class Judged(NamedTuple):
-    """One contribution with its decision; no facts where they could not be read, which denies everyone."""
-
-    source: str
-    contribution: Contribution
-    facts: Facts | None
-    verdict: Verdict
-
-
 def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: int) -> Settled:
     """Decides an item as it is known now. The same input always gives the same output, so a replay is harmless.
 
@@ -87,26 +78,31 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
             hint="this state belongs to another database: put the matching database back",
         )
     local = Local(look(rules.data, known.kind, known.value), rules.named, now_ms)
-    judged = [_judge(known, source, word, rules, local) for source, word in known.contributions.items()]
+    own = fingerprint.hex()
+    judged = [_judge(known, own, source, word, rules, local) for source, word in known.contributions.items()]
     errors = [error for j in judged for error in j.verdict.errors]
-    is_campaign = known.kind == campaign.KIND
-    lost = campaign.lost(known, compiled) if is_campaign else _lost(judged)
+    if known.kind == campaign.KIND:
+        lost = campaign.lost(known, compiled, now_ms)
+        drafts = campaign.drafts(known, compiled, now_ms)
+    else:
+        lost = _lost(judged)
+        drafts, faults = part(known, judged, compiled, local)
+        errors += faults
+    turned = turn(known.sent, drafts, lost, known.type, fingerprint)
+    joins: Mapping[Join, Bits] = {}
     try:
-        drafts = campaign.drafts(known, compiled, now_ms) if is_campaign else _drafts(known, judged, rules, local)
-        turned = turn(known.sent, drafts, lost, known.type, fingerprint)
-    except Exception as error:  # whatever it is: an error denies
-        errors.append(f"copies: {type(error).__name__}")
-        drafts = []
-        turned = turn(known.sent, drafts, lost, known.type, fingerprint)
+        joins = _joins(known, judged, local)
+    except Exception as error:  # it joins nothing
+        errors.append(f"joins: {type(error).__name__}")
     told = _told(turned.sent, drafts)
     judgements = tuple(_judgement(j, told, compiled) for j in judged)
-    if is_campaign:
+    if known.kind == campaign.KIND:
         judgements = (_own_judgement(drafts, compiled),)
     digest = _digest(judgements, errors, compiled.numbering)
-    reaching = {j.source: _reaching(j) for j in judged}
+    held = union(to for to, _ in drafts)
+    reaching = {j.source: _reaching(j, held) for j in judged}
     if any(word is not known.contributions[source] for source, word in reaching.items()):
         known = known.model_copy(update={"contributions": reaching})
-    joins = _joins(known, judged, local)
     cleared = decision = None
     if digest != known.judged or turned.sent != known.sent:
         sent_before = known.sent
@@ -119,7 +115,7 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
         due_ms=_due_ms(known, judged, drafts, compiled, now_ms),
         cleared=cleared,
         decision=decision,
-        standing=_standing(known, turned, epoch),
+        standing=_standing(known, turned, _aged(judged), epoch),
         joins=joins,
         may_see={j.source: _may_see(j, compiled) for j in judged},
     )
@@ -133,7 +129,7 @@ def _cleared(
         type=known.type,
         kind=known.kind,
         # what names another object is made of fingerprints, which are not for those who may not see that object
-        value="" if known.kind.startswith("stix:") else known.value,
+        value="" if known.kind == campaign.KIND or known.kind.startswith("stix:") else known.value,
         epoch=epoch,
         counter=known.counter,
         numbering=rules.compiled.numbering,
@@ -171,69 +167,26 @@ def _decision(
     )
 
 
-def _judge(known: Known, source: str, contribution: Contribution, rules: Rules, local: Local) -> Judged:
+def _judge(known: Known, own: str, source: str, contribution: Contribution, rules: Rules, local: Local) -> Judged:
     compiled = rules.compiled
     try:
-        facts = facts_of(known, source, contribution, compiled, local.context.protected, local.now_ms)
+        facts = facts_of(known, source, contribution, compiled, local.context.protected, local.now_ms, own)
     except Exception as error:  # whatever it is: an error denies
         unread = Verdict(NOBODY, (("P00", compiled.everyone),), "", (f"facts: {type(error).__name__}",))
         return Judged(source, contribution, None, unread._replace(silent=compiled.everyone))
     return Judged(source, contribution, facts, decide(facts, compiled))
 
 
-def _reaching(judged: Judged) -> Contribution:
-    """The contribution, with those that it reaches now among all that it ever reached."""
-    word = judged.contribution
-    reached = to_hex(Bits(from_hex(word.reached) | judged.verdict.permitted))
+def _reaching(judged: Judged, held: Bits) -> Contribution:
+    """The contribution, with those that it reaches now among all that it ever reached.
+
+    One that has ended has been answered for those that go on holding a copy of others: should they lose that one
+    day, it says no more.
+    """
+    word, verdict = judged.contribution, judged.verdict
+    before = from_hex(word.reached)
+    reached = to_hex(Bits(before & ~held if verdict.ended else before | verdict.permitted))
     return word if reached == word.reached else word.model_copy(update={"reached": reached})
-
-
-def _drafts(known: Known, judged: Iterable[Judged], rules: Rules, local: Local) -> list[tuple[Bits, Draft]]:
-    """Recipients parted by what they may see: contributions, feedback, and what the object refers to."""
-    compiled = rules.compiled
-    parts: list[tuple[int, tuple[Visible, ...]]] = [(int(compiled.everyone), ())]
-    for source, contribution, facts, verdict in judged:
-        if facts is not None:
-            visible = Visible(source, contribution, facts, reliability_of(source, compiled))
-            parts = _parted(parts, verdict.permitted, visible)
-    drafts: list[tuple[Bits, Draft]] = []
-    for members, sees in parts:
-        if sees:
-            for some, heard in _by_feedback(members, known, compiled):
-                drafts += _with_references(some, known, merge_visible(known, sees, heard, local), sees)
-    return drafts
-
-
-T = TypeVar("T")
-
-
-def _parted(parts: Iterable[tuple[int, tuple[T, ...]]], who: int, sees: T) -> list[tuple[int, tuple[T, ...]]]:
-    """The parts, with those of `who` seeing one more thing."""
-    return [
-        piece
-        for members, seen in parts
-        for piece in ((members & who, (*seen, sees)), (members & ~who, seen))
-        if piece[0]
-    ]
-
-
-def _by_feedback(
-    members: int, known: Known, compiled: Compiled
-) -> list[tuple[int, tuple[tuple[Feedback, str], ...]]]:
-    parts: list[tuple[int, tuple[tuple[Feedback, str], ...]]] = [(members, ())]
-    for _, one in sorted(known.feedback.items()):
-        parts = _parted(parts, from_hex(one.to), (one, reliability_of(one.source, compiled)))
-    return parts
-
-
-def _with_references(
-    members: int, known: Known, draft: Draft, sees: Sequence[Visible]
-) -> Iterable[tuple[Bits, Draft]]:
-    if known.type not in OUTGOING:
-        return [(Bits(members), draft)]
-    references = tuple(dict.fromkeys(pair for visible in sees for pair in visible.contribution.references))
-    parts = split(Bits(members), known.type, references, known.ends)
-    return [(to, draft._replace(body=draft.body | seen)) for to, seen in parts]
 
 
 def _lost(judged: Iterable[Judged]) -> Lost:
@@ -294,7 +247,20 @@ def _own_judgement(drafts: Iterable[tuple[Bits, Draft]], compiled: Compiled) -> 
     )
 
 
-def _standing(known: Known, turned: Turn, epoch: int) -> Standing:
+def _aged(judged: Iterable[Judged]) -> Bits:
+    """Those who lost the item to nothing but its age, which they can reckon themselves."""
+    aged, otherwise = 0, 0
+    for j in judged:
+        reached = from_hex(j.contribution.reached)
+        for rule, who in j.verdict.denied:
+            if rule == "F09":
+                aged |= who & reached
+            else:
+                otherwise |= who & reached
+    return Bits(aged & ~otherwise)
+
+
+def _standing(known: Known, turned: Turn, aged: Bits, epoch: int) -> Standing:
     """What those that refer to the item are told: only of copies that are in a feed now."""
     return Standing(
         epoch=epoch,
@@ -310,7 +276,7 @@ def _standing(known: Known, turned: Turn, epoch: int) -> Standing:
             for copy in turned.copies
             if copy.live
         ),
-        gone=to_hex(union(from_hex(held.to) for held in turned.sent.gone)),
+        gone=to_hex(Bits(union(from_hex(held.to) for held in turned.sent.gone) & ~aged)),
     )
 
 
@@ -329,10 +295,13 @@ def _joins(known: Known, judged: Iterable[Judged], local: Local) -> dict[Join, B
 
 
 def _may_see(judged: Judged, compiled: Compiled) -> Bits:
+    """All that its terms and their agreements permit, but for the types that they take, and what it refers to."""
     facts, verdict = judged.facts, judged.verdict
     if facts is None or verdict.ended or facts.probation:
         return NOBODY
-    return Bits(compiled.everyone & ~union(who for rule, who in verdict.denied if rule not in ("F11", "P00")))
+    forbidden = union(who for rule, who in verdict.denied if rule not in ("F11", "P00"))
+    category = compiled.everyone if facts.category is None else wants_category(facts.category, compiled)
+    return Bits(compiled.in_force(facts.now_ms) & category & ~forbidden)
 
 
 def _due_ms(

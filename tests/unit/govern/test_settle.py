@@ -222,7 +222,7 @@ def test_an_error_in_making_copies_silences_and_is_named(monkeypatch: pytest.Mon
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("services.govern.settle.merge_visible", broken)
+    monkeypatch.setattr("services.govern.parting.merge_visible", broken)
     second = decide(says(first.known, "alpha", contribution(markings=CLEAR, name="Other")))
     assert not seen(second.cleared, "low")
     assert second.decision.errors == ("copies: ZeroDivisionError",)
