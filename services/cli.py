@@ -25,6 +25,7 @@ from services.settings import Settings
 
 T = TypeVar("T")
 WAIT_SECONDS = 600
+MAX_REFUSALS_SHOWN = 5
 SETTINGS_HELP = """Settings come from the environment: TOCSIN_DATA, TOCSIN_BROKER, TOCSIN_KAFKA_SECURITY,
 TOCSIN_DATABASE, TOCSIN_AGREEMENTS, TOCSIN_POLICY, TOCSIN_SECRET_FILE, TOCSIN_LISTEN, TOCSIN_LOG,
 TOCSIN_MAX_BODY_BYTES, TOCSIN_STATE, TOCSIN_WINDOW_SECONDS. Commands that talk to a hub find it at TOCSIN_URL and
@@ -130,9 +131,13 @@ def _run(settings: Settings, parts: tuple[str, ...], *, migrate: bool) -> None:
 @cli.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--source", required=True, help="The partner whose word this is.")
+@click.option("--feed", "feed_name", help="Which feed of the source this is, where snapshots replace each other.")
+@click.option("--empty", is_flag=True, help="A snapshot that is empty on purpose: withdraw all of its feed.")
 @click.option("--wait", is_flag=True, help="Wait until everything shows in the feeds.")
 @click.option("--json", "as_json", is_flag=True, help="Print the submissions as JSON.")
-def push(files: tuple[Path, ...], source: str, wait: bool, as_json: bool) -> None:
+def push(
+    files: tuple[Path, ...], source: str, feed_name: str | None, empty: bool, wait: bool, as_json: bool
+) -> None:
     """Send files to the hub: STIX 2.1 and 2.0, MISP events, CSV, lists of hosts; gzip is fine.
 
     Example: tocsin push indicators.stix2 domains.csv --source kestrel --wait
@@ -144,6 +149,8 @@ def push(files: tuple[Path, ...], source: str, wait: bool, as_json: bool) -> Non
             for file in bar:
                 try:
                     params = {"source": source, "name": file.name}
+                    params |= {"feed": feed_name} if feed_name else {}
+                    params |= {"empty": "true"} if empty else {}
                     submission = await hub.post("/api/v1/submissions", file.read_bytes(), params)
                     taken.append({"file": str(file), **submission})
                 except Unavailable:
@@ -165,6 +172,10 @@ def push(files: tuple[Path, ...], source: str, wait: bool, as_json: bool) -> Non
             click.echo(f"{Path(s['file']).name}: {said} ({s['format']}; submission {s['id']})")
             for note in s["notes"]:
                 click.echo(f"  {note}")
+            for item in s["items"][:MAX_REFUSALS_SHOWN]:
+                click.echo(f"  refused: {item['where']}: {item['reason']} ({item['hint']})")
+            if s["refused"] > MAX_REFUSALS_SHOWN:
+                click.echo(f"  and {s['refused'] - MAX_REFUSALS_SHOWN} more: GET {s['status_url']}")
         state = "in the feeds" if wait else "accepted"
         click.echo(f"{len(taken)} of {len(files)} files {state}: {sum(s['taken'] for s in taken):,} reports")
     for line in refused:
