@@ -140,6 +140,8 @@ def test_who_must_get_what(word: Word, who: set[str]) -> None:
     ("objects", "complaint"),
     [
         ([{"pattern": "a"}, {"pattern": "b"}], ""),
+        ([{"pattern": "a", "id": "1"}, {"pattern": "b"}, {"pattern": "a", "id": "1"}], ""),
+        ([{"pattern": "a"}, {"pattern": "b"}, {"type": "grouping"}], ""),
         ([{"pattern": "a"}], "1 of 2 are missing"),
         ([{"pattern": "a"}, {"pattern": "b"}, {"pattern": "c"}], "must not be"),
         ([{"pattern": "a"}, {"pattern": "b"}, {"pattern": "b"}], "twice"),
@@ -147,6 +149,7 @@ def test_who_must_get_what(word: Word, who: set[str]) -> None:
     ],
 )
 def test_an_incomplete_feed_is_noticed(objects: list[dict[str, Any]], complaint: str) -> None:
-    problems = compare("amber-1", {"a", "b"}, objects)
+    whole = [{"type": "indicator", "id": f"no {number}", **thing} for number, thing in enumerate(objects)]
+    problems = compare("amber-1", {"a", "b"}, whole)
     assert len(problems) == bool(complaint)
     assert all(complaint in problem for problem in problems)
