@@ -34,6 +34,8 @@ STAGES = ("accept", "dedupe", "enrich", "govern", "share", "witness")
 
 CORE = "core"
 WINDOW_MS = 60_000
+ANSWER_MS = 5_000
+"""So long a relationship waits to be decided for the first time for the answers of its ends."""
 
 
 def stamp_of(rules: Rules) -> bytes:
@@ -53,6 +55,7 @@ def core(rules: Rules, secret: bytes, window_ms: int = WINDOW_MS) -> Stage:
             else:
                 desk.report(record.key, Report.from_bytes(record.value))
         for key in chunk.due:
+            desk.visited.add(key)
             desk.due(key)
         return desk.effects()
 
@@ -87,6 +90,7 @@ class _Desk:
     state: Mapping[bytes, bytes]
     touched: dict[bytes, Known] = field(default_factory=dict)
     undecided: dict[bytes, None] = field(default_factory=dict)
+    visited: set[bytes] = field(default_factory=set)
     asked: dict[bytes, list[askers.Asker]] = field(default_factory=dict)
     may_see: dict[bytes, Mapping[str, Bits]] = field(default_factory=dict)
     outputs: list[Output] = field(default_factory=list)
@@ -113,7 +117,6 @@ class _Desk:
     def _ask(self, key: bytes, asker: askers.Asker) -> None:
         self.changes |= askers.add(self.raw, key, asker)
         self.asked.setdefault(key, []).append(asker)
-        self.due(key)
 
     def _member(self, key: bytes, join: Join, member: str, standing: Standing) -> None:
         known = self.known(key) or campaign.new(join, self.rules.compiled.numbering)
@@ -149,6 +152,10 @@ class _Desk:
         for key in list(self.undecided):
             if key not in self.may_see:
                 self._decide(key)
+        for key in self.asked.keys() - self.may_see.keys():
+            if (known := self.known(key)) is not None and known.kind:
+                for asker in self.asked[key]:
+                    self._tell(asker, key, references.standing_of(known, key, self.chunk.epoch))
         for key, known in self.touched.items():
             if key not in self.undecided:
                 self.changes[key] = known.to_bytes(*self._as_before(key, known))
@@ -156,12 +163,19 @@ class _Desk:
 
     def _decide(self, key: bytes) -> None:
         chunk = self.chunk
-        settled = settle(self.touched[key], key, self.rules, chunk.now_ms, chunk.epoch)
+        known = self._asking(key, self.touched[key])
+        if known.type == "relationship" and not known.counter and key not in self.visited and _awaits(known):
+            # nobody can have it before its ends have answered: it is decided once, then or when they are late
+            self.touched[key] = known
+            self.may_see[key] = {}
+            self.changes[key] = known.to_bytes(self.stamp, chunk.now_ms + ANSWER_MS)
+            return
+        settled = settle(known, key, self.rules, chunk.now_ms, chunk.epoch)
         if settled.cleared:
             self.outputs.append(Output(CLEARED.name, key, settled.cleared.to_bytes()))
         if settled.decision:
             self.outputs.append(Output(DECISIONS.name, key, settled.decision.to_bytes()))
-        known = self._asking(key, self._telling(key, settled))
+        known = self._telling(key, settled)
         self.touched[key] = known
         self.may_see[key] = settled.may_see
         self.changes[key] = known.to_bytes(self.stamp, settled.due_ms)
@@ -187,10 +201,10 @@ class _Desk:
         digest = _digest(settled)
         if digest == known.told:
             for asker in self.asked.get(key, ()):
-                self._tell(asker, key, standing)
+                self._tell(asker, key, references.told_of(standing))
             return known
         for asker in askers.all_of(self.raw, key):
-            self._tell(asker, key, standing)
+            self._tell(asker, key, references.told_of(standing))
         for join, who in settled.joins.items():
             self._join(key, join, _for(standing, who))
         for join in known.joined:
@@ -199,7 +213,6 @@ class _Desk:
         return known.model_copy(update={"told": digest, "joined": tuple(settled.joins)})
 
     def _tell(self, asker: askers.Asker, key: bytes, standing: Standing) -> None:
-        standing = references.told_of(standing)
         self._send(asker.route, Letter(to=asker.key.hex(), of=key.hex(), standing=standing))
 
     def _join(self, key: bytes, join: Join, standing: Standing) -> None:
@@ -249,6 +262,11 @@ class _Desk:
         raw = self.state.get(key)
         policy, due_ms = (policy_of(raw), due_of(raw)) if raw and known.kind else (self.stamp, NEVER_MS)
         return policy, min(due_ms, known.waiting_ms or NEVER_MS)
+
+
+def _awaits(known: Known) -> bool:
+    """Whether some of the ends that were asked have not answered; what is not known to the hub never does."""
+    return any(not standing.epoch for standing in known.ends.values())
 
 
 def _for(standing: Standing, who: Bits) -> Standing:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
 from schemas.known import Known
+from schemas.outgoing import outgoing_id
 from schemas.reference import Seen, Standing
 
 OUTGOING: Mapping[str, tuple[str, ...]] = {
@@ -135,3 +136,11 @@ def told_of(standing: Standing) -> Standing:
     """What of a standing those need to know that refer to the item."""
     copies = tuple(Seen(to=copy.to, id=copy.id) for copy in standing.copies)
     return standing.model_copy(update={"copies": copies, "gone": "0"})
+
+
+def standing_of(known: Known, fingerprint: bytes, epoch: int) -> Standing:
+    """What those are told that ask for an item as it was last decided."""
+    copies = tuple(
+        Seen(to=held.to, id=outgoing_id(known.type, fingerprint, held.generation)) for held in known.sent.live
+    )
+    return Standing(epoch=epoch, counter=known.counter, copies=copies)
