@@ -61,7 +61,7 @@ class CoreService:
 
     def _stage(self) -> Stage:
         data = load(in_use(self._folder), secret=self._hub.secret)
-        log.info("data of enrichment: version %s", data.version)
+        log.debug("data of enrichment: version %s", data.version)
         settings = self._hub.settings
         return core(Rules(self._compiled, data), self._hub.secret, settings.window_seconds * 1000)
 
