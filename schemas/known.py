@@ -41,6 +41,7 @@ class Contribution(BaseModel):
     gone: bool = False
     """The source holds it no more (see `report.Report.gone`)."""
     references: tuple[tuple[str, str], ...] = ()
+    context: tuple[str, ...] = ()
     joins: tuple[tuple[str, str], ...] = ()
     reached: str = "0"
     """Who was ever sent a copy that was made from it (hex bit set): only to them its withdrawal can speak."""

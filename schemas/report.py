@@ -52,6 +52,8 @@ class Report(BaseModel):
     gone: bool = False
     """The source holds the item no more: its id now names something else, or its newest snapshot lacks it. Unlike
     a revocation not for ever. `object` is empty, `kind` and `value` may be."""
+    context: tuple[str, ...] = ()
+    """What the object is of, in words that stand beside it under the same terms: for enrichment, as `labels`."""
     joins: tuple[tuple[str, str], ...] = ()
     """What else joins the item with others of this source: (`report` or `certificate`, which one)."""
 

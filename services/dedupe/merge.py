@@ -128,6 +128,7 @@ def _contribution(report: Report) -> Contribution:
         labels=report.labels,
         value=report.value if report.kind == "complex" else "",
         references=report.references,
+        context=report.context,
         joins=report.joins[:MAX_JOINS],
     )
 

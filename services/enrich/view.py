@@ -81,12 +81,7 @@ def texts_of(word: Contribution) -> tuple[str, ...]:
     """The texts in which a source names what it speaks of."""
     body = word.object
     aliases = body.get("aliases")
-    named_in = (
-        body.get("name"),
-        *(aliases if isinstance(aliases, list) else ()),
-        *word.labels,
-        body.get("description"),
-    )
+    named_in = (body.get("name"), *others, *word.labels, *word.context, body.get("description"))
     return tuple(text for text in named_in if isinstance(text, str))[:MAX_TEXTS]
 
 
