@@ -74,5 +74,10 @@ class CoreService:
             seen = now
             try:
                 service.renew(await asyncio.to_thread(self._stage))
-            except (TocsinError, OSError) as error:
-                log.error("new data of enrichment are not taken, the old ones stay in force: %s", error)
+            except Exception as error:  # whatever it is, the old data are better than no hub
+                log.error("new data of enrichment are not taken, the old ones stay in force: %s", _said(error))
+
+
+def _said(error: Exception) -> str:
+    """What an operator can do something with: our own errors and the system's say it themselves."""
+    return str(error) if isinstance(error, TocsinError | OSError) else f"{type(error).__name__}: {error}"

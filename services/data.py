@@ -21,6 +21,7 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,10 +32,11 @@ from publicsuffixlist import PSLFILE
 from schemas.errors import Misconfigured, TocsinError, clip
 from schemas.fingerprint import Ioc
 from services.enrich.assets import HEX_CHARS, nothing_protected, protection
-from services.enrich.context import DataSet, EnrichmentData, Place
+from services.enrich.context import DataSet, EnrichmentData
 from services.enrich.domain import suffix_list
 from services.enrich.families import Names, read_attack, read_galaxy, read_vendors, vocabulary
 from services.enrich.lookalikes import MAX_PROTECTED, Name, protect
+from services.enrich.places import locator, read_database
 from services.enrich.warninglists import LeftOut, WarningList, index, read_list
 
 T = TypeVar("T")
@@ -42,6 +44,8 @@ SHIPPED = (Path(__file__).parent.parent / "deploy" / "data", Path(sys.prefix) / 
 """Where the shipped files are: in the project's folder, or where the installed package put them."""
 
 MAX_FILE_BYTES = 32 * 1024 * 1024
+MAX_DATABASE_BYTES = 128 * 1024 * 1024
+"""They are kept in memory; GeoLite2's have 10 MB each, that of its cities 60."""
 MAX_PACKAGED_BYTES = 2 * 1024 * 1024
 MAX_FILES = 500
 NAMES, VENDORS, HASHES = "protected-names.txt", "vendors.toml", "protected-hashes.txt"
@@ -81,10 +85,13 @@ def in_use(folder: Path) -> Path | None:
 
 def mark(folder: Path) -> str:
     """By what one sees, without reading the files, that others were put into the operator's folder."""
-    if not folder.is_dir():
-        return ""
-    files = [(str(file.relative_to(folder)), file.stat()) for file in _files(folder)]
-    return f"{folder.resolve()} {[(name, stat.st_mtime_ns, stat.st_size) for name, stat in files]}"
+    try:
+        if not folder.is_dir():
+            return ""
+        files = [(str(file.relative_to(folder)), file.stat()) for file in _files(folder)]
+        return f"{folder.resolve()} {[(name, stat.st_mtime_ns, stat.st_size) for name, stat in files]}"
+    except OSError as error:  # files come and go while one looks; loading says what is wrong
+        return str(error)
 
 
 def load(folder: Path | None, *, secret: bytes | None = None) -> EnrichmentData:
@@ -181,11 +188,15 @@ def _link(link: Path, home: Path) -> None:
 # -- files ------------------------------------------------------------------------------------------------
 
 
-def _files(folder: Path) -> list[Path]:
-    """What of a folder is data, in a fixed order."""
+def _named(folder: Path) -> list[Path]:
+    """What has the name of data in a folder, in a fixed order."""
     single = [folder / name for name in (NAMES, VENDORS, HASHES, *DATABASES)]
-    several = [file for name in FOLDERS for file in sorted((folder / name).glob("*.json"))]
-    return [file for file in (*single, *several) if file.is_file()]
+    return single + [file for name in FOLDERS for file in sorted((folder / name).glob("*.json"))]
+
+
+def _files(folder: Path) -> list[Path]:
+    """What of a folder is data: files, or links to some."""
+    return [file for file in _named(folder) if file.is_file()]
 
 
 def _label(file: Path) -> str:
@@ -193,27 +204,52 @@ def _label(file: Path) -> str:
     return f"{file.parent.name}/{file.name}" if file.parent.name in FOLDERS else file.name
 
 
+def _irregular(folder: Path) -> Iterator[TocsinError]:
+    """What has the name of data and can't be read as such: a link to nothing, a device; it is never opened."""
+    for file in _named(folder):
+        if os.path.lexists(file) and not file.is_file():
+            yield Misconfigured("data-irregular", "this is no file", where=str(file), hint="put a file there")
+    for name in FOLDERS:
+        if os.path.lexists(folder / name) and not (folder / name).is_dir():
+            yield Misconfigured(
+                "data-irregular", "this is no folder", where=str(folder / name), hint="make it a folder of *.json"
+            )
+
+
 def _strangers(folder: Path) -> Iterator[TocsinError]:
     """Files that nothing would read: a name with a typo must not leave old data in force unseen."""
     if len(_files(folder)) > MAX_FILES:
         yield Misconfigured("too-many-files", f"it has more than {MAX_FILES} files of data", where=str(folder))
     known = {NAMES, VENDORS, HASHES, *DATABASES, *FOLDERS}
-    for entry in sorted(folder.iterdir()):
-        if entry.name not in known and not entry.name.startswith(".") and entry.name.lower() != "readme.md":
-            yield Misconfigured(
-                "data-unknown", "nothing reads this", where=str(entry), hint=f"known are {', '.join(sorted(known))}"
-            )
+    for entry in _visible(folder):
+        if entry.name not in known:
+            yield _stranger(entry, f"known are {', '.join(sorted(known))}")
+    for name in FOLDERS:
+        for entry in _visible(folder / name) if (folder / name).is_dir() else ():
+            if not entry.match("*.json"):
+                yield _stranger(entry, f"only *.json is read of {name}")
 
 
-def _bytes(file: Path) -> bytes:
-    if file.stat().st_size > MAX_FILE_BYTES:
+def _visible(folder: Path) -> list[Path]:
+    """What is in a folder, but for hidden files and a README.md."""
+    return [e for e in sorted(folder.iterdir()) if not e.name.startswith(".") and e.name.lower() != "readme.md"]
+
+
+def _stranger(entry: Path, hint: str) -> Misconfigured:
+    return Misconfigured("data-unknown", "nothing reads this", where=str(entry), hint=hint)
+
+
+def _bytes(file: Path, most: int = MAX_FILE_BYTES) -> bytes:
+    with file.open("rb") as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
         raise Misconfigured(
             "data-too-large",
-            f"it has more than {MAX_FILE_BYTES:,} bytes",
+            f"it has more than {most:,} bytes",
             where=str(file),
             hint="split it, or leave it out",
         )
-    return file.read_bytes()
+    return data
 
 
 def _json(file: Path) -> Any:
@@ -259,19 +295,29 @@ class _Reading:
 
     def of(self, file: Path, read: Callable[[Path], T], count: Callable[[T], int]) -> T | None:
         """What `read` makes of a file; None where it is wrong."""
-        try:
+        with self.trying(file):
             found = read(file)
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").digest()
+            entries = DataSet(_label(file), count(found), str(file), int(file.stat().st_mtime * 1000))
+            self.hash.update(f"{_label(file)}\0".encode() + digest)
+            self.sets.append(entries)
+            return found
+        return None
+
+    @contextmanager
+    def trying(self, file: Path) -> Iterator[None]:
+        """Keeps whatever goes wrong with a file among the problems: no file of data may end what reads it."""
+        try:
+            yield
         except TocsinError as problem:
             self.problems.append(problem)
-            return None
         except OSError as error:
             self.problems.append(Misconfigured("data-unreadable", str(error.strerror), where=str(file)))
-            return None
-        self.hash.update(f"{_label(file)}\0".encode())
-        with file.open("rb") as stream:
-            self.hash.update(hashlib.file_digest(stream, "sha256").digest())
-        self.sets.append(DataSet(_label(file), count(found), str(file), int(file.stat().st_mtime * 1000)))
-        return found
+        except Exception as error:  # such as nesting too deep, or a number of too many digits
+            what = f"it can't be understood: {type(error).__name__}: {clip(error, 120)}"
+            hint = "fetch the file again, or leave it out"
+            self.problems.append(Misconfigured("data-invalid", what, where=str(file), hint=hint))
 
 
 def _load(
@@ -279,6 +325,7 @@ def _load(
 ) -> EnrichmentData:
     reading = _Reading(problems)
     own = _files(folder) if folder else []
+    problems += _irregular(folder) if folder else ()
     names = {_label(file) for file in own}
     files = own + [file for file in _files(shipped()) if _label(file) not in names]
     protected: tuple[Name, ...] | None = None
@@ -313,7 +360,7 @@ def _load(
         protected=protect(protected or (), confusables),
         warnings=warnings,
         vocabulary=vocabulary(words),
-        locate=_locator(readers) if readers else None,
+        locate=locator(list(readers.values())) if readers else None,
         protects=protection(secret, hashes) if secret else _unasked if hashes else nothing_protected,
         sets=(
             _packaged("publicsuffixlist", _suffixes()),
@@ -397,10 +444,8 @@ def _packaged_lists(reading: _Reading) -> tuple[list[WarningList], list[LeftOut]
         if file.stat().st_size > MAX_PACKAGED_BYTES:  # rankings and hashes of up to a million: 58 of 67 MB
             too_large.append(LeftOut(file.parent.name, f"has more than {MAX_PACKAGED_BYTES // 1024**2} MB"))
             continue
-        try:
+        with reading.trying(file):
             lists.append(read_list(_json(file), str(file)))
-        except TocsinError as problem:
-            reading.problems.append(problem)
     return lists, too_large
 
 
@@ -432,44 +477,8 @@ def _confusables() -> dict[int, str]:
 
 
 def _database(file: Path) -> maxminddb.Reader:
-    try:
-        return maxminddb.open_database(file)
-    except (maxminddb.InvalidDatabaseError, ValueError) as error:
-        raise Misconfigured(
-            "database-invalid", clip(error, 160), where=str(file), hint="fetch it again: it is no MMDB file"
-        ) from None
+    return read_database(_bytes(file, MAX_DATABASE_BYTES), str(file))
 
 
 def _nodes(reader: maxminddb.Reader) -> int:
     return reader.metadata().node_count
-
-
-def _locator(readers: dict[str, maxminddb.Reader]) -> Callable[[str], Place]:
-    """Asks the databases: GeoLite2, DB-IP and IPinfo name their fields differently, and all are understood."""
-
-    def locate(address: str) -> Place:
-        merged: dict[str, Any] = {}
-        for reader in readers.values():
-            try:
-                found = reader.get(address)
-            except ValueError:  # an IPv6 address in a database of IPv4
-                continue
-            if isinstance(found, dict):
-                merged.update(found)
-        return _place(merged)
-
-    return locate
-
-
-def _place(found: dict[str, Any]) -> Place:
-    country = found.get("country") or found.get("registered_country") or found.get("country_code") or ""
-    if isinstance(country, dict):
-        country = country.get("iso_code", "")
-    number = found.get("autonomous_system_number", found.get("asn"))
-    digits = str(number or "").upper().removeprefix("AS")
-    name = found.get("autonomous_system_organization") or found.get("as_name") or found.get("name") or ""
-    return Place(
-        country=str(country) if len(str(country)) == 2 else "",
-        asn=int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 10 else None,
-        as_name=str(name)[:200],
-    )

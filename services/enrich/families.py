@@ -151,7 +151,10 @@ def read_attack(document: Any, where: str) -> Names:
             terms += [(each, Term(_is_distinct(each), family=name)) for each in dict.fromkeys((name, *aliases))]
         elif thing.get("type") == "attack-pattern":
             name = _text(thing, "name", at, where)
-            references = [r for r in thing.get("external_references", []) if isinstance(r, dict)]
+            references = thing.get("external_references", [])
+            if not isinstance(references, list):
+                raise _wrong(at, "external_references", "must be an array", where)
+            references = [r for r in references if isinstance(r, dict)]
             ids = [r.get("external_id") for r in references if r.get("source_name") == "mitre-attack"]
             terms += [(name, Term(_is_distinct(name), technique=id_)) for id_ in ids[:1] if isinstance(id_, str)]
     return Names(tuple(terms), {})

@@ -124,7 +124,7 @@ def read_list(document: Any, where: str) -> WarningList:
     name, type_, entries = document.get("name"), document.get("type"), document.get("list")
     if not isinstance(name, str) or not 0 < len(name) <= 200:
         raise wrong("name", "must be a text of at most 200 characters")
-    if type_ not in TYPES:
+    if not isinstance(type_, str) or type_ not in TYPES:
         raise wrong("type", f"is {clip(type_)}, and not one of {', '.join(sorted(TYPES))}")
     if not isinstance(entries, list) or len(entries) > MAX_ENTRIES:
         raise wrong("list", f"must be an array of at most {MAX_ENTRIES:,} entries")
@@ -243,19 +243,22 @@ def _ranges(networks: list[tuple[int, int, int]], starts: Any) -> Ranges:
 
 _GROUP = re.compile(r"\(\?|\\[0-9]|\\k|\)[*+?{]")
 _CLASS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]")
-_REPEAT = re.compile(r"[*+]|\{[0-9]*,[0-9]*\}")
+_REPEAT = re.compile(r"(?:[*+?]|\{[0-9]*,?[0-9]*\})[?+]?")
 
 
 def _why_no_pattern(entry: str, so_many: int) -> str:
     """Why a regular expression is not used; "" for one that takes time at most in the square of a short text.
 
-    Only a plain kind is taken: one repetition, of one character or class, no group repeated, no back-reference,
-    no look-around. Whatever is beyond that may backtrack without bound.
+    Only a plain kind is taken: one choice, be it a repetition of one character or class (`?` and `{3}` count) or
+    a group of alternatives; no group repeated, no back-reference, no look-around. Choices one after the other
+    multiply, so that whatever is beyond that may backtrack without bound.
     """
     if so_many >= MAX_PATTERNS:
         return f"more than {MAX_PATTERNS} regular expressions"
-    if _GROUP.search(entry) or len(_REPEAT.findall(_CLASS.sub("x", entry))) > 1:
-        return "it can backtrack: repeats more than once, repeats a group, or refers back"
+    bare = _CLASS.sub("x", entry)
+    choices = len(_REPEAT.findall(bare)) + (bare.count("(") if "|" in bare else 0)
+    if _GROUP.search(entry) or choices > 1:
+        return "it can backtrack: chooses more than once, repeats a group, or refers back"
     return ""
 
 
@@ -266,7 +269,7 @@ def _compiled(entry: str) -> re.Pattern[str] | None:
         flags |= re.IGNORECASE if "i" in entry[end:] else re.ASCII
     try:
         return re.compile(body, flags)
-    except (re.error, OverflowError, RecursionError):
+    except (re.error, OverflowError, RecursionError, ValueError):
         return None
 
 

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import random
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,9 +20,12 @@ from netaddr import IPSet
 
 from schemas.errors import Misconfigured
 from schemas.fingerprint import Ioc, fingerprint
+from services import data
 from services.cli import cli
-from services.data import Unfit, install, load
+from services.core import CoreService
+from services.data import Unfit, check, install, load
 from services.enrich.context import EnrichmentData, look, named
+from services.enrich.domain import suffix_list
 
 SECRET = bytes(range(32))
 
@@ -107,7 +118,15 @@ FAULTS = [
     ("attack/mobile.json", b"{}", "objects", "attack-stix-data"),
     ("asn.mmdb", b"no database", "", "MMDB"),
     ("protected-name.txt", b"", "", "nothing reads this"),
-]
+    ("warninglists/ours.jsn", b"{}", "", "nothing reads this"),
+    ("galaxy/tool2.JSON", b"{}", "", "*.json"),
+    ("attack/mobile2.json", json.dumps({"objects": [{"type": "attack-pattern", "name": "x",
+        "external_references": None}]}).encode(), "external_references", "array"),
+    ("warninglists/odd.json", b'{"name": "x", "type": ["a"], "list": []}', "type", "not one of"),
+    ("vendors.toml", b"a = " + b"[" * 5_000, "understood", "RecursionError"),
+    ("vendors.toml", b"a = " + b"1" * 10_000, "understood", "ValueError"),
+    ("galaxy/deep.json", b"[" * 5_000, "", "JSON"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "content", "place", "said"), FAULTS)
@@ -127,12 +146,139 @@ def test_every_fault_says_file_place_and_remedy(
 def test_all_faults_are_named_and_nothing_changes(folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "in-use"
     before = install(folder, target).data.version
-    for name, content, _, _ in FAULTS:
+    for name, content, *_ in FAULTS:
         (folder / name).write_bytes(content)
     with pytest.raises(Unfit) as caught:
         install(folder, target)
     assert len(caught.value.problems) == len({name for name, *_ in FAULTS})
     assert load(target).version == before
+
+
+IRREGULAR = ("asn.mmdb", "warninglists/good.json", "vendors.toml", "galaxy")
+
+
+@pytest.mark.parametrize("name", IRREGULAR)
+@pytest.mark.parametrize("kind", ["dangling", "loop", "device", "fifo", "other"])
+def test_what_has_the_name_of_data_and_is_no_file_is_a_problem_and_never_opened(
+    folder: Path, name: str, kind: str
+) -> None:
+    place = folder / name
+    if is_folder := place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink()
+    if kind == "fifo":
+        os.mkfifo(place)  # opening it would wait for ever
+    elif kind == "other" and is_folder:
+        place.write_text("")
+    elif kind == "other":
+        place.mkdir()
+    else:
+        place.symlink_to({"dangling": "nowhere", "loop": place.name, "device": "/dev/zero"}[kind])
+    with pytest.raises(Unfit) as caught:
+        check(folder)
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.where) == ("data-irregular", str(place)) and problem.hint
+    with pytest.raises(Misconfigured):
+        load(folder)
+
+
+def test_a_link_to_a_file_is_a_file(folder: Path, tmp_path: Path) -> None:
+    (folder / "vendors.toml").replace(tmp_path / "vendors.toml")
+    (folder / "vendors.toml").symlink_to(tmp_path / "vendors.toml")
+    assert {each.name for each in check(folder).sets} >= {"vendors.toml"}
+
+
+def test_a_file_that_is_too_large_says_so(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.data.MAX_DATABASE_BYTES", (folder / "asn.mmdb").stat().st_size)
+    with (folder / "asn.mmdb").open("ab") as stream:
+        stream.write(b"x")
+    os.truncate(folder / "vendors.toml", data.MAX_FILE_BYTES + 1)
+    with pytest.raises(Unfit) as caught:
+        check(folder)
+    assert [(each.code, Path(each.where).name) for each in caught.value.problems] == [
+        ("data-too-large", "vendors.toml"),
+        ("data-too-large", "asn.mmdb"),
+    ]
+
+
+def test_whatever_is_in_a_file_it_is_taken_or_is_a_problem_of_that_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is shipped and what is made up here, changed at random, and keys with values of other types."""
+    monkeypatch.setattr("services.data._packaged_lists", lambda reading: ([], []))
+    monkeypatch.setattr("services.data._confusables", dict)
+    suffixes = suffix_list()
+    monkeypatch.setattr("services.data.suffix_list", lambda: suffixes)
+    for name in ("protected-names.txt", "vendors.toml", "warninglists/well-known-resolvers.json"):
+        shutil.copyfile(data.shipped() / name, folder / name)
+    pattern = {"type": "attack-pattern", "name": "a b", "external_references": [{"source_name": "mitre-attack"}]}
+    (folder / "attack" / "mobile.json").write_text(
+        json.dumps({"objects": [pattern, {"type": "malware", "name": "c"}]})
+    )
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    dice = random.Random(7)
+    refused = 0
+    for _ in range(250):
+        file = dice.choice(files)
+        whole = file.read_bytes()
+        file.write_bytes(changed(whole, dice))
+        try:
+            load(folder, secret=SECRET)
+        except Misconfigured as problem:
+            refused += 1
+            assert (problem.where, bool(problem.hint)) == (str(file), True), problem
+        file.write_bytes(whole)
+    assert 50 < refused < 250
+    load(folder, secret=SECRET)
+
+
+ODD = (b"null", b"[]", b"{}", b"-1e999", b"true", b'["a"]', b'{"a":{}}', b"1" * 9_000, b"[" * 3_000, b'"\\ud800"')
+
+
+def changed(whole: bytes, dice: random.Random) -> bytes:
+    at, to = sorted((dice.randint(0, len(whole)), dice.randint(0, len(whole))))
+    values = list(re.finditer(rb'(?<=[:=])\s*(?:"[^"]*"|\[[^\]]*\])', whole))
+    if values and dice.random() < 0.6:
+        value = dice.choice(values)
+        return whole[: value.start()] + dice.choice(ODD) + whole[value.end() :]
+    return dice.choice(
+        (whole[:at], whole[at:], whole[:at] + dice.randbytes(3) + whole[at:], whole[:at] + whole[to:])
+    )
+
+
+async def test_a_running_hub_outlives_data_that_are_wrong_and_data_that_raise(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    renewed: list[str] = []
+    outcomes: list[Exception] = []
+
+    def stage(self: CoreService) -> str:
+        if outcomes:
+            raise outcomes.pop()
+        return "new"
+
+    monkeypatch.setattr("services.core.compile_policy", lambda directory: None)
+    monkeypatch.setattr("services.core.LOOK_SECONDS", 0.005)
+    monkeypatch.setattr(CoreService, "_stage", stage)
+    hub = SimpleNamespace(settings=SimpleNamespace(enrichment_path=folder), directory=None)
+    core = CoreService(cast(Any, hub), cast(Any, None))
+    watching = asyncio.create_task(core._watch(data.mark(folder), cast(Any, SimpleNamespace(renew=renewed.append))))
+
+    async def until(done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not done():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+    errors: list[Exception] = [RecursionError("deep"), ValueError("digits"), Misconfigured("x", "y", where="file")]
+    for number, error in enumerate(errors, 1):
+        outcomes.append(error)
+        (folder / "protected-names.txt").write_text("x.example\n" * number)
+        await until(lambda number=number: len(caplog.records) == number)  # type: ignore[misc]
+    assert "RecursionError" in caplog.text and not watching.done() and not renewed
+    (folder / "protected-names.txt").write_text("another.example\n")
+    await until(lambda: renewed == ["new"])
+    watching.cancel()
 
 
 def test_installing_keeps_the_old_one_and_can_go_back(folder: Path, tmp_path: Path) -> None:

@@ -124,12 +124,23 @@ def test_what_must_not_be_blocked(name: str, kind: str, value: str, expected: bo
 
 @pytest.mark.parametrize(
     "entry",
-    ["(a+)+$", "(a|aa)*b", r"(.)\1", "(?=a)b", ".*a.*", "a{2,}b{2,}", "(", "a**"],
+    [
+        *("(a+)+$", "(a|aa)*b", r"(.)\1", "(?=a)b", ".*a.*", "a{2,}b{2,}", "(", "a**"),
+        *("^" + "[a-z]?" * 24 + "[a-z]{24}!", "a?a{3}", "a{0}b?", "a{,3}b?", "(a|b)c?", "(a|a)" * 24 + "!"),
+    ],
 )
 def test_what_may_backtrack_is_left_out_with_its_reason(entry: str) -> None:
     found, left_out = index([read_list(a_list("regex", [entry]), "x.json")])
     assert found.patterns == ()
     assert left_out[0].what == "1 of made-up regex" and left_out[0].reason
+
+
+@pytest.mark.parametrize(
+    "entry", ["^a+$", r"^a\?b\+c{2}$", "[?*+]x{1,3}", "^(a|b)$", "a|b|c", "^(press)@x?$", "a*?"]
+)
+def test_what_chooses_once_is_taken(entry: str) -> None:
+    found, left_out = index([read_list(a_list("regex", [entry]), "x.json")])
+    assert len(found.patterns) == 1 and left_out == ()
 
 
 def test_a_list_that_says_nothing_is_left_out_by_name() -> None:
