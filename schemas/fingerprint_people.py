@@ -129,13 +129,17 @@ def social_account(raw: str) -> Ioc | None:
 
 
 def account(platform: str, handle: str) -> Ioc | None:
-    """The account `handle` of a platform; None for accounts of a machine (`unix`, `windows-local`, …)."""
+    """The account `handle` of a platform.
+
+    None for accounts of a machine (`unix`, `windows-local`, …), and for a URL where the platform is unknown and so
+    how its URLs are made.
+    """
     name = _host_name(clean_text(platform))
     name = _BY_NAME.get(name, name)
     if not _PLATFORM(name) or name in _SYSTEMS:
         return None
     text = refang(clean_text(handle))
-    known = _handle(name, text) if name in PLATFORMS else text.lstrip("@")
+    known = _handle(name, text) if name in PLATFORMS else "" if "://" in text else text.lstrip("@")
     if not known or len(known) > _MAX_ACCOUNT_CHARS or any(character.isspace() for character in known):
         return None
     return Ioc("social-account", f"{name}/{known}")
@@ -151,10 +155,6 @@ def _handle(platform: str, text: str) -> str:
     """A handle by its platform's rules; empty where it can be none."""
     path = _profile_path(platform, text)
     text = (text if path is None else path).lstrip("@")
-    if platform in _BY_PHONE or (platform == "telegram" and text.startswith("+")):
-        number = phone_number(text if text.startswith("+") else f"+{text}")
-        if number or text.startswith("+"):
-            return number.value if number else ""
     if platform == "facebook" and (by_number := _FACEBOOK_ID(text)):
         return by_number[1]
     if platform == "xmpp":
@@ -163,10 +163,21 @@ def _handle(platform: str, text: str) -> str:
     section = _SECTION.get(platform, _NOTHING).match(text)
     prefix = profile or section
     before = section[0].lower() if section else ""
-    handle = _HANDLE_END.split(text[prefix.end() if prefix else 0 :].lstrip("@"), maxsplit=1)[0].rstrip()
+    rest = text[prefix.end() if prefix else 0 :].lstrip("@")
+    handle = _HANDLE_END.split(rest, maxsplit=1)[0].rstrip()
+    if platform in _BY_PHONE or (platform == "telegram" and handle.startswith("+")):
+        # people write a number with strokes in it; a URL has its own after it
+        number = (path is None and _with_plus(rest)) or _with_plus(handle)
+        if number or handle.startswith("+"):
+            return number
     if path is not None and not prefix and handle.lower() in _NO_ACCOUNTS:
         return ""
     return before + (handle if _KEEPS_CASE(before) else lower(handle)) if handle else ""
+
+
+def _with_plus(text: str) -> str:
+    number = phone_number(text if text.startswith("+") else f"+{text}")
+    return number.value if number else ""
 
 
 def _profile_path(platform: str, text: str) -> str | None:

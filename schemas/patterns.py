@@ -7,7 +7,8 @@ through the parser of stix2-patterns, which takes about 20 µs per token and so 
 An AND is of kind `complex`, with one exception: the type and the login of an account, and nothing else, in one
 observation (`[user-account:account_type = 'github' AND user-account:account_login = 'someone']`, as MISP writes
 them) are two halves of one name. They count as an equality whose kind is `social-account`, also within an OR. An
-account of a machine (`unix`, `windows-local` …) is no name in the world, so that a pattern with one stays complex.
+account of a machine (`unix`, `windows-local` …) is no name in the world, and a URL is no name where the platform is
+unknown, so that a pattern with one stays complex.
 """
 
 from __future__ import annotations

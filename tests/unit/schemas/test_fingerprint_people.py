@@ -6,11 +6,14 @@ from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas import fingerprint as fp
 from schemas import fingerprint_people as people
 from schemas.errors import ItemRefused
 from schemas.fingerprint import Ioc
+from schemas.patterns import generate, parse
 
 
 @pytest.mark.parametrize(
@@ -82,6 +85,18 @@ def test_phone_number(raw: str, expected: str | None) -> None:
         ("m.made-up.example/a", "m.made-up.example/a"),
         ("telegram/@+442079460958", "telegram/+442079460958"),
         ("telegram/@+", None),
+        ("https://wa.me/12025550147", "whatsapp/+12025550147"),
+        ("https://wa.me/12025550147?text=hi", "whatsapp/+12025550147"),
+        ("https://wa.me/+12025550147/#x", "whatsapp/+12025550147"),
+        ("whatsapp/+1 202/555-0147", "whatsapp/+12025550147"),
+        ("signal/+12025550147?x", "signal/+12025550147"),
+        ("signal/Some.01", "signal/some.01"),
+        ("whatsapp/+1", None),
+        ("https://t.me/+12025550147?text=hi", "telegram/+12025550147"),
+        ("https://t.me/s/+12025550147", "telegram/+12025550147"),
+        ("https://t.me/s/+AbCdEf", None),
+        ("https://t.me/s/Some", "telegram/some"),
+        ("made-up/https://made-up.example/Some", None),
         ("unix/root", None),
         ("windows-local/Admin", None),
         ("someone", None),
@@ -112,6 +127,34 @@ def test_social_account(raw: str, expected: str | None) -> None:
 
 def test_a_short_handle_is_no_page_of_its_platform() -> None:
     assert people.account("twitter", "i") == Ioc("social-account", "twitter/i")
+
+
+PLATFORM_NAMES = sorted(
+    {*people.PLATFORMS, *(name for names in people.PLATFORMS.values() for name in names), "made-up"}
+)
+PIECES = st.one_of(
+    st.sampled_from(
+        ("s/", "in/", "u/", "user/", "channel/", "c/", "company/", "profile/", "x.com/", "t.me/", "https://")
+    ),
+    st.sampled_from(
+        ("@", "/", "?", "#", "+", ".", " ", "12025550147", "+12025550147", "profile.php?id=12", "[.]", "m.")
+    ),
+    st.sampled_from(("Some", "joinchat", "+AbC", "%20", "a@b.example/r", "\u0130", "\u00df", "\u200b", "e\u0301")),
+    st.text(max_size=3),
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.sampled_from(("", "https://", "http://www.", "https://m.")),
+    st.sampled_from(PLATFORM_NAMES),
+    st.lists(PIECES, min_size=1, max_size=5).map("".join),
+)
+def test_an_account_read_again_is_the_same_and_so_is_its_pattern(scheme: str, platform: str, rest: str) -> None:
+    for found in (fp.social_account(f"{scheme}{platform}/{rest}"), people.account(platform, rest)):
+        if found:
+            assert fp.social_account(found.value) == found
+            assert parse(generate(found)).iocs == (found,)
 
 
 def base58check(version: int, body: bytes = bytes(range(20))) -> str:

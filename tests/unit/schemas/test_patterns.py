@@ -398,6 +398,18 @@ SOMEONE = Ioc("social-account", "github/someone")
         (f"[{ACCOUNT_TYPE} AND ({LOGIN} OR user-account:account_login = 'x')]", None),
         ("[user-account:account_type = 'unix' AND user-account:account_login = 'root']", None),
         ("[user-account:account_type = 'github' AND user-account:account_login = 'a b']", None),
+        *(
+            (f"[user-account:account_type = '{platform}' AND user-account:account_login = '{login}']", None)
+            for platform, login in (
+                ("mastodon", "https://social.example/@bar"),
+                ("twitter", "https://facebook.com/bar"),
+                ("facebook", "https://facebook.com/groups/bar"),
+                ("telegram", "https://t.me/+AbC"),
+                ("whatsapp", "+1"),
+                ("made-up", "@@"),
+                ("made-up", ""),
+            )
+        ),
     ],
 )
 def test_the_two_halves_of_an_account(pattern: str, iocs: list[Ioc] | None) -> None:
@@ -407,6 +419,19 @@ def test_the_two_halves_of_an_account(pattern: str, iocs: list[Ioc] | None) -> N
     else:
         assert list(parsed.iocs) == iocs
         assert not parsed.canonical
+
+
+@given(
+    st.sampled_from(("twitter", "x.com", "telegram", "whatsapp", "facebook", "mastodon", "unix", "", "a b")),
+    st.lists(
+        st.sampled_from(("https://", "t.me/", "x.com/", "+", "1", "@", "bar", "/", "?", " ", "s/")), max_size=5
+    ),
+)
+def test_no_pattern_of_an_account_is_dropped(platform: str, login: list[str]) -> None:
+    pattern = f"[user-account:account_type = '{platform}' AND user-account:account_login = '{''.join(login)}']"
+    parsed = parse(pattern)
+    assert len(parsed.iocs) == 1
+    assert parse(generate(parsed.iocs[0])).identities == parsed.identities
 
 
 @pytest.mark.parametrize(
