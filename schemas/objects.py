@@ -8,7 +8,7 @@
 | `vulnerability` | its CVE id |
 | `identity` | its class and its name, shown only as a hash |
 | `relationship` | its type and the fingerprints of its ends |
-| `sighting` | the fingerprint of what was seen, who saw it, and when |
+| `sighting` | what was seen, by its fingerprint; the source; and when it was, else the id of the sighting |
 | cyber-observables | the id, where it is the deterministic one (STIX 2.1, section 2.9) of what the object holds |
 | all others, and those that lack what their type needs | the source and its id |
 
@@ -117,10 +117,14 @@ def seen(what: bytes, who: str, when: str) -> Identity:
 
 
 def when_seen(body: Mapping[str, Any]) -> str:
-    """When a sighting says that it was, in ms since 1970: `first/last`, else that of its creation."""
+    """When a sighting says that it was, in ms since 1970: `first/last`; else its id.
+
+    Those of one export often are of one moment of creation, and of different places; counts change from version to
+    version. Only the id keeps such sightings apart, and stays when one is sent again.
+    """
     first, last = body.get("first_seen"), body.get("last_seen")
     if first is None and last is None:
-        return str(parse_time(body["created"]))
+        return str(body["id"])
     return "/".join("" if time is None else str(parse_time(time)) for time in (first, last))
 
 
@@ -159,8 +163,8 @@ _cve = re.compile(r"CVE-[0-9]{4}-[0-9]{4,19}").fullmatch
 
 def _attack_pattern(body: Mapping[str, Any]) -> tuple[str, ...] | None:
     for source_name, external_id in _external_ids(body):
-        if source_name.lower() in _ATTACK and _technique(external_id):
-            return "attack", external_id
+        if source_name.lower() in _ATTACK and _technique(known := external_id.strip().upper()):
+            return "attack", known
     return _named(body, "name")
 
 

@@ -32,6 +32,8 @@ SAME = [
     ("folding that undoes NFC", thing("tool", name="\u1e9e\u0345"), thing("tool", name="ss\u03b9")),
     ("technique", thing("attack-pattern", name="a", **attack("T1566.001")),
      thing("attack-pattern", name="b", **attack("T1566.001", "mitre-mobile-attack"))),
+    ("technique in lower case", thing("attack-pattern", name="a", **attack("t1566.001")),
+     thing("attack-pattern", name="b", **attack(" T1566.001"))),
     ("no technique", thing("attack-pattern", name="A", **attack("TA0001")), thing("attack-pattern", name="a")),
     ("CVE", thing("vulnerability", name="x", **attack("cve-2026-12345", "cve")),
      thing("vulnerability", name="CVE-2026-12345")),
@@ -138,7 +140,7 @@ FIRST, LAST = {"first_seen": "2026-01-01T00:00:01Z"}, {"last_seen": "2026-01-01T
 @pytest.mark.parametrize(
     ("times", "when"),
     [
-        ({}, "1767225600000"),
+        ({}, f"sighting--{UUID_4}"),
         ({"first_seen": "2026-01-01T00:00:01Z"}, "1767225601000/"),
         ({"last_seen": "2026-01-01T00:00:02Z"}, "/1767225602000"),
         (
@@ -149,6 +151,14 @@ FIRST, LAST = {"first_seen": "2026-01-01T00:00:01Z"}, {"last_seen": "2026-01-01T
 )
 def test_when_seen(times: dict[str, str], when: str) -> None:
     assert when_seen(thing("sighting", **times)) == when
+
+
+def test_sightings_of_one_moment_are_the_same_only_where_they_say_when_or_have_one_id() -> None:
+    first = thing("sighting", count=3)
+    second = first | {"id": first["id"].replace("1", "2")}
+    assert when_seen(first) != when_seen(second)
+    assert when_seen(first) == when_seen(first | {"count": 5, "modified": "2026-02-01T00:00:00.000Z"})
+    assert when_seen(first | FIRST) == when_seen(second | FIRST)
 
 
 @pytest.mark.parametrize(
