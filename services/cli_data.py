@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable
@@ -13,13 +14,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from schemas.errors import ItemRefused, Misconfigured, TocsinError
-from schemas.fingerprint import Ioc, fingerprint, from_cell, verbatim
+from schemas.fingerprint import (
+    Ioc,
+    crypto_address,
+    fingerprint,
+    from_cell,
+    phone_number,
+    social_account,
+    verbatim,
+)
 from services.settings import Settings
 
 if TYPE_CHECKING:
     from services.enrich.context import EnrichmentData
 
-ACCOUNT = "account:"
+ACCOUNT, APP = "account:", "app:"
+_CELLS = ("domain", "url", "email", "ipv4", "ipv6")
 
 
 @click.group("data")
@@ -81,8 +91,10 @@ def show(as_json: bool) -> None:
 def protect(file: Iterable[str], output: Path | None) -> None:
     """Turn people's own sites and accounts into fingerprints that tell nobody whom they protect; - is stdin.
 
-    One a line: a domain (with all below it), URL, e-mail or IP address, or `account:` and a user name. What is
-    protected is never shared. Append the fingerprints to protected-hashes.txt and run `tocsin data update`.
+    One a line: a domain (with all below it), a URL (that of a profile stands for the account too), an e-mail or IP
+    address, a telephone number with + and country code, a payment address, `account:telegram/name` on one platform,
+    `account:name` on all, `app:` and an app's id. What is protected is never shared. Append the fingerprints to
+    protected-hashes.txt and run `tocsin data update`.
 
     Example: tocsin data protect ours.txt -o new-data/protected-hashes.txt
     """
@@ -91,7 +103,7 @@ def protect(file: Iterable[str], output: Path | None) -> None:
     found: dict[str, None] = {}
     for number, line in enumerate(file, 1):
         if (text := line.partition(" #")[0].strip()) and not text.startswith("#"):
-            found[fingerprint(key, _asset(text, number)).hex()] = None
+            found.update((fingerprint(key, each).hex(), None) for each in _asset(text, number))
     if output is None:
         click.echo("\n".join(found))
         return
@@ -102,23 +114,54 @@ def protect(file: Iterable[str], output: Path | None) -> None:
     click.echo(f"{output}: {len(new)} added, {len(found) - len(new)} were there", err=True)
 
 
-def _asset(text: str, number: int) -> Ioc:
+def _asset(text: str, number: int) -> list[Ioc]:
     """Raises `Misconfigured` with the line's number, and nothing of what is in it."""
     try:
-        if text.startswith(ACCOUNT):
-            found = verbatim("user-account", text.removeprefix(ACCOUNT).strip())
-        else:
-            found = from_cell(text)
+        found = _account(text.removeprefix(ACCOUNT).strip()) if text.startswith(ACCOUNT) else _thing(text)
     except ItemRefused:
-        found = None
-    if found is None or found.kind not in ("domain", "url", "email", "ipv4", "ipv6", "user-account"):
+        found = []
+    if not found:
         raise Misconfigured(
             "asset-not-understood",
-            "this is no domain, URL, e-mail or IP address",
+            "this is no domain, URL, e-mail or IP address, telephone number or payment address",
             where=f"line {number}",
-            hint=f"write an account as {ACCOUNT}name",
+            hint=f"write {ACCOUNT}platform/name or {ACCOUNT}name, {APP}id, a telephone number as +44…",
         )
     return found
+
+
+def _account(text: str) -> list[Ioc]:
+    from services.enrich.assets import account_name
+
+    if "://" in text:
+        return _thing(text) if social_account(text) else []
+    if "/" in text:
+        return _those(social_account(text))
+    name = _those(verbatim("user-account", text))
+    folded = account_name(text)
+    return [*name, folded] if folded.value else []
+
+
+def _thing(text: str) -> list[Ioc]:
+    if text.startswith(APP):
+        return _those(verbatim("app-id", text.removeprefix(APP)))
+    found = from_cell(text)
+    if found is None:
+        return _those(phone_number(text) or crypto_address(text))
+    account = social_account(text) if found.kind == "url" else None
+    if account and not _is_profile(found.value, account.value):
+        account = None
+    return _those(found, account) if found.kind in _CELLS else []
+
+
+def _is_profile(url: str, account: str) -> bool:
+    """Whether the URL is that of the account, rather than of one thing that the account has put there."""
+    ends = (re.split("[/@=+]", each.rstrip("/"))[-1] for each in (url, url.partition("?")[0]))
+    return account.rpartition("/")[2].lstrip("+").lower() in (end.lower() for end in ends)
+
+
+def _those(*found: Ioc | None) -> list[Ioc]:
+    return [each for each in found if each is not None]
 
 
 def _settings() -> Settings:

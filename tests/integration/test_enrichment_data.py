@@ -360,6 +360,16 @@ def test_protect(home: Path, folder: Path) -> None:
     assert not look(data, "domain", "social.example").protected
 
 
+def test_protect_a_profile_and_its_account(home: Path, folder: Path) -> None:
+    file = folder / "protected-hashes.txt"
+    assets = "https://t.me/writer\naccount:telegram/writer\n+1 202 555 0147\n"
+    assert "3 added" in run("protect", "-", "-o", str(file), given=assets).output
+    data = load(folder, secret=SECRET)
+    for kind, value in (("social-account", "telegram/writer"), ("social-account", "signal/+12025550147")):
+        assert look(data, kind, value).protected
+    assert not look(data, "social-account", "twitter/writer").protected
+
+
 def test_protect_quotes_nothing_of_what_it_cannot_read(home: Path) -> None:
     result = run("protect", "-", given="press.example\nwho is this\n")
     assert isinstance(result.exception, Misconfigured)
