@@ -75,7 +75,8 @@ def test_not_covered(line: str, pattern: str) -> None:
 @pytest.mark.parametrize(
     "line",
     ["somebody", "account:", "account:@@", "account:unix/root", "account:https://press.example/writer", "app:",
-     "a/b", "account:telegram/", "0044 20 7946 0958", "d41d8cd98f00b204e9800998ecf8427e", "203.0.113.0/24", "x" * 60_000],
+     "a/b", "account:telegram/",
+     "0044 20 7946 0958", "d41d8cd98f00b204e9800998ecf8427e", "203.0.113.0/24", "x" * 60_000],
 )  # fmt: skip
 def test_what_cannot_be_protected_says_how_to_write_it_and_quotes_nothing(line: str) -> None:
     with pytest.raises(Misconfigured) as caught:
