@@ -116,7 +116,8 @@ def check(folder: Path, *, secret: bytes | None = None, progress: Progress | Non
             )
         )
     else:
-        problems += _strangers(folder)
+        with _Reading(problems).trying(folder):
+            problems += _strangers(folder)
     data = _load(folder if folder.is_dir() else None, secret, problems, progress)
     if problems:
         raise Unfit(problems, folder)
@@ -324,8 +325,11 @@ def _load(
     folder: Path | None, secret: bytes | None, problems: list[TocsinError], progress: Progress | None = None
 ) -> EnrichmentData:
     reading = _Reading(problems)
-    own = _files(folder) if folder else []
-    problems += _irregular(folder) if folder else ()
+    own: list[Path] = []
+    if folder:
+        with reading.trying(folder):
+            own = _files(folder)
+            problems += _irregular(folder)
     names = {_label(file) for file in own}
     files = own + [file for file in _files(shipped()) if _label(file) not in names]
     protected: tuple[Name, ...] | None = None

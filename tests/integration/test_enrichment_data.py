@@ -183,6 +183,24 @@ def test_what_has_the_name_of_data_and_is_no_file_is_a_problem_and_never_opened(
         load(folder)
 
 
+@pytest.mark.parametrize("method", ["is_file", "iterdir", "glob"])
+def test_a_folder_that_may_not_be_looked_into_is_a_problem(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    seen, allowed = data.mark(folder), getattr(Path, method)
+
+    def forbidden(self: Path, *arguments: str) -> Any:
+        if self.is_relative_to(folder):
+            raise PermissionError(13, "Permission denied")
+        return allowed(self, *arguments)
+
+    monkeypatch.setattr(Path, method, forbidden)
+    with pytest.raises(Unfit) as caught:
+        check(folder)
+    assert {(each.code, each.where) for each in caught.value.problems} == {("data-unreadable", str(folder))}
+    assert method == "iterdir" or data.mark(folder) != seen
+
+
 def test_a_link_to_a_file_is_a_file(folder: Path, tmp_path: Path) -> None:
     (folder / "vendors.toml").replace(tmp_path / "vendors.toml")
     (folder / "vendors.toml").symlink_to(tmp_path / "vendors.toml")
