@@ -80,7 +80,8 @@ def view(
 def texts_of(word: Contribution) -> tuple[str, ...]:
     """The texts in which a source names what it speaks of."""
     body = word.object
-    aliases = body.get("aliases")
+    aliases = body.get("aliases")  # on a type that has none it is a custom property of any kind
+    others = aliases if isinstance(aliases, list) else ()
     named_in = (body.get("name"), *others, *word.labels, *word.context, body.get("description"))
     return tuple(text for text in named_in if isinstance(text, str))[:MAX_TEXTS]
 
