@@ -12,7 +12,7 @@ class Rejected(BaseModel):
     """One rejected thing with its reason and its origin; replayed by sending `value` to `origin_topic` again.
 
     `origin` says where it came from: `submission <id> <pointer>` at the door, `<topic>/<partition>/<offset>`
-    behind it. `value` is base64 of the bytes as they came. Times are ISO 8601 in UTC.
+    behind it; `feed` is the name under which the submission came. `value` is base64 of the bytes as they came. Times are ISO 8601 in UTC.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +26,7 @@ class Rejected(BaseModel):
     source: str = ""
     submission: str = ""
     where: str = ""
+    feed: str = ""
     origin_topic: str = ""
     key: str = ""
     value: str = ""

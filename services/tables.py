@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, false
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, false, text
 
 metadata = MetaData()
 INBOX_ORDER_LOCK = 0x70C51
@@ -66,10 +66,23 @@ aliases = Table(  # what each id of a source names; written with the submission 
     "aliases",
     metadata,
     Column("alias", LargeBinary, primary_key=True),  # keyed hash of source and id
+    Column("source", Text, nullable=False),
     Column("keys", LargeBinary, nullable=False),  # fingerprints, or pairs of record key and fingerprint
     Column("object_type", Text, nullable=False),
     Column("modified_ms", BigInteger, nullable=False),
+    Column("state", Integer, nullable=False),  # 0 live | 1 revoked | 2 in no snapshot any more
     Column("seq", BigInteger, nullable=False),
+)
+# by which ids a source still names an item; the condition must stand in the query word for word
+NAMES_ONE = text("state = 0 AND length(keys) <= 32")
+Index("aliases_by_name", aliases.c.source, aliases.c["keys"], sqlite_where=NAMES_ONE, postgresql_where=NAMES_ONE)
+alias_names = Table(  # the same for the few ids that name several items: one row for each
+    "alias_names",
+    metadata,
+    Column("alias", LargeBinary, primary_key=True),
+    Column("name", LargeBinary, primary_key=True),
+    Column("source", Text, nullable=False),
+    Index("alias_names_by_name", "source", "name"),
 )
 waiting = Table(  # objects that refer to what has not come yet
     "waiting",
@@ -77,7 +90,10 @@ waiting = Table(  # objects that refer to what has not come yet
     Column("seq", BigInteger, primary_key=True, autoincrement=False),  # of the submission, and the place in it
     Column("place", Integer, primary_key=True, autoincrement=False),
     Column("source", Text, nullable=False),
+    Column("feed", Text, nullable=False),  # the name of what it came in
     Column("own", LargeBinary, nullable=False),  # its own alias
+    Column("modified_ms", BigInteger, nullable=False),
+    Column("ripe", Boolean, nullable=False),  # what it waits for has come; too much woke at once
     Column("pointer", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),  # the object as it came
     Index("waiting_by_source", "source", "seq", "place"),

@@ -9,6 +9,8 @@ from aiohttp import web
 
 from services import partners
 from services.accept import http as accept
+from services.accept.aliases import look_up
+from services.accept.inbox import insert
 from services.hub import Hub
 from services.migrate import is_current
 from services.openapi import describe
@@ -24,7 +26,7 @@ def application(hub: Hub, wake_relay: Callable[[], None]) -> web.Application:
     app = web.Application(middlewares=[problem_documents], client_max_size=hub.settings.max_body_bytes)
     accept.attach(app, hub, authenticator, wake_relay)
     share.attach(app, hub, authenticator)
-    witness.attach(app, hub, authenticator, wake_relay)
+    witness.attach(app, hub, authenticator, wake_relay, witness.Door(look_up, insert))
     partners.attach(app, hub, authenticator)
 
     async def healthz(_request: web.Request) -> web.Response:

@@ -7,8 +7,8 @@ import gc
 import re
 import uuid
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -23,11 +23,11 @@ from schemas.outgoing import outgoing_id
 from schemas.rejected import Rejected
 from schemas.timestamps import format_time
 from services.accept import formats
-from services.accept.aliases import Asking, look_up
-from services.accept.inbox import Overtaken, Stored, find_submission, is_suspended, store_submission
+from services.accept.aliases import look_up
+from services.accept.inbox import Stored, find_submission, is_suspended, store_submission
+from services.accept.names import NOTHING, Asking, Origin, Overtaken
 from services.accept.packing import OVERDUE, Fate, Packed, decompress_fates, prepare
 from services.accept.reading import Reading, Refusal
-from services.accept.resolving import Origin
 from services.accept.unzip import too_large
 from services.hub import Hub
 from services.problems import RequestRefused, problem
@@ -40,6 +40,7 @@ PARSERS = 2  # they share one interpreter: more would only take turns
 BODY_TIMEOUT_SECONDS = 120
 RETRY_AFTER_SECONDS = 2
 MAX_OVERTAKEN = 20
+MAX_FEED_CHARS = 100
 EASED_COLLECTION = (50_000, 20, 100)
 PAGE_ITEMS, MAX_PAGE_ITEMS = 100, 1000
 ENCODINGS = ("", "identity", "gzip", "x-gzip")  # gzip stays as it is: `formats` knows it by its first bytes
@@ -138,18 +139,17 @@ class _Door:
         with self.intake.admitted(agreement.id) as received:
             body = await _body(request, self.hub.settings.max_body_bytes, received)
             origin = Origin(str(uuid.uuid4()), agreement.id, self.hub.clock())
-            async with self.parsers:
-                try:
+            asking = self._asking(request, agreement)
+            try:
+                async with self.parsers:
                     with self.collector.eased():
                         reading = await asyncio.to_thread(
                             self._read, body, request.content_type, _filename(request), agreement, origin
                         )
-                        packed = await self._prepare(reading, agreement, _filename(request), origin)
-                except BodyRefused as refusal:
-                    await self._keep_refused(body, refusal, origin)
-                    raise
-            del body
-            packed = await self._store(reading, agreement, _filename(request), origin, packed)
+                packed = await self._store(reading, asking, origin)
+            except BodyRefused as refusal:
+                await self._keep_refused(body, refusal, origin._replace(feed=asking.feed))
+                raise
         self.wake_relay()
         nothing = packed.refused and not packed.taken and not packed.waiting
         return _refused(origin, packed) if nothing else _accepted(origin, packed)
@@ -158,29 +158,43 @@ class _Door:
         max_bytes = self.hub.settings.max_body_bytes
         return formats.read(body, content_type, filename, agreement, origin.received_ms, max_bytes)
 
-    async def _prepare(self, reading: Reading, agreement: Agreement, filename: str, origin: Origin) -> Packed:
-        asking = Asking(agreement, self.hub.directory.bit_of.get(agreement.id), self.hub.secret, filename)
-        known = await self.hub.store.read(lambda connection: look_up(connection, asking, reading))
-        return await asyncio.to_thread(prepare, reading, origin, self.hub.secret, known)
+    def _asking(self, request: web.Request, agreement: Agreement) -> Asking:
+        """Raises `RequestRefused` where the name of the feed is none."""
+        feed = request.query.get("feed")
+        if feed is not None and not 1 <= len(feed) <= MAX_FEED_CHARS:
+            raise RequestRefused(
+                400,
+                "parameter-invalid",
+                f"feed is a name of 1 to {MAX_FEED_CHARS} characters",
+                where="feed",
+                hint="give each feed a name of its own, and always the same one",
+            )
+        return Asking(
+            agreement,
+            self.hub.directory.bit_of.get(agreement.id),
+            self.hub.secret,
+            _filename(request) if feed is None else feed,
+            may_be_empty=request.query.get("empty") == "true",
+        )
 
-    async def _store(
-        self, reading: Reading, agreement: Agreement, filename: str, origin: Origin, packed: Packed
-    ) -> Packed:
-        """Stores what was made of a reading; made again as long as other submissions of its source come before."""
+    async def _store(self, reading: Reading, asking: Asking, origin: Origin) -> Packed:
+        """Stores what is made of a reading; made again as long as other submissions of its source come before."""
         for _ in range(MAX_OVERTAKEN):
-            try:
+            async with self.parsers:
+                with self.collector.eased():
+                    known = await self.hub.store.read(lambda connection: look_up(connection, asking, reading))
+                    packed = await asyncio.to_thread(prepare, reading, origin, self.hub.secret, known)
+            with suppress(Overtaken):
                 await store_submission(self.hub, origin, packed)
                 return packed
-            except Overtaken:
-                async with self.parsers:
-                    packed = await self._prepare(reading, agreement, filename, origin)
         raise _busy("too many submissions of this source come at once")
 
     async def _keep_refused(self, body: bytes, refusal: BodyRefused, origin: Origin) -> None:
         """What can't be taken as a whole is kept with its reason too."""
         whole = ItemRefused(refusal.code, refusal.what, where=refusal.where, hint=refusal.hint)
         reading = Reading("unknown", (Refusal("", whole, lambda: body),))
-        await store_submission(self.hub, origin, prepare(reading, origin, self.hub.secret))
+        packed = prepare(reading, origin, self.hub.secret, NOTHING._replace(feed_name=origin.feed))
+        await store_submission(self.hub, origin, packed)
         self.wake_relay()
 
     async def _source(self, principal: Principal, asked: str | None) -> Agreement:
@@ -335,10 +349,10 @@ def _status(stored: Stored, offset: int, limit: int) -> dict[str, Any]:
     lost = {Rejected.from_bytes(raw).key_bytes.hex() for raw in stored.rejected_behind}
     behind = sum(fate.get("key") in lost for fate in fates) if lost else 0
     kept = sum(fate["fate"] == "waiting" for fate in fates)
-    overdue = {Rejected.from_bytes(raw).where for raw in stored.overdue}
+    late_records = {_pointer(record): record for record in map(Rejected.from_bytes, stored.late)}
     waiting, late = (
         len(stored.waiting),
-        sum(fate["fate"] == "waiting" and fate["pointer"] in overdue for fate in fates),
+        sum(fate["fate"] == "waiting" and fate["pointer"] in late_records for fate in fates),
     )
     return {
         "id": stored.id,
@@ -351,16 +365,23 @@ def _status(stored: Stored, offset: int, limit: int) -> dict[str, Any]:
         "skipped": len(fates) - stored.taken - stored.refused - kept,
         "waiting": waiting,
         "notes": notes,
-        "items": [_item(fate, lost, stored.waiting, overdue) for fate in fates[offset : offset + limit]],
+        "items": [_item(fate, lost, stored.waiting, late_records) for fate in fates[offset : offset + limit]],
         "offset": offset,
         "total": len(fates),
     }
 
 
-def _item(fate: Fate, lost: Container[str], waiting: Container[int], overdue: Container[str]) -> dict[str, Any]:
+def _pointer(record: Rejected) -> str:
+    """Of the whole item: `where` may lie within it."""
+    return record.origin.rpartition(" ")[2]
+
+
+def _item(
+    fate: Fate, lost: Container[str], waiting: Container[int], late: Mapping[str, Rejected]
+) -> dict[str, Any]:
     """A fate as its source sees it. The id is made of the content, so it tells nothing but what was sent."""
     if fate["fate"] == "waiting":
-        return _waiting(fate, waiting, overdue)
+        return _waiting(fate, waiting, late)
     if "key" not in fate:
         return fate
     shown = {name: value for name, value in fate.items() if name not in ("key", "identity", "type")}
@@ -377,16 +398,16 @@ def _item(fate: Fate, lost: Container[str], waiting: Container[int], overdue: Co
     }
 
 
-def _waiting(fate: Fate, waiting: Container[int], overdue: Container[str]) -> dict[str, Any]:
+def _waiting(fate: Fate, waiting: Container[int], late: Mapping[str, Rejected]) -> dict[str, Any]:
     """What became of an item that had to wait."""
     shown = {name: value for name, value in fate.items() if name != "place"}
-    if fate["pointer"] in overdue:
+    if record := late.get(fate["pointer"]):
         return shown | {
             "fate": "refused",
-            "code": OVERDUE,
-            "where": fate["pointer"],
-            "reason": "what it refers to did not come before too much else waited",
-            "hint": "send it again together with what it refers to",
+            "code": record.code,
+            "where": record.where,
+            "reason": record.reason,
+            "hint": "send it again together with what it refers to" if record.code == OVERDUE else "",
         }
     if fate["place"] in waiting:
         return shown

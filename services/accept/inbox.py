@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 
 from services.accept import aliases
 from services.accept.framing import Parcel, unpack
+from services.accept.names import Origin, Overtaken
 from services.accept.packing import OVERDUE, Packed, overdue
-from services.accept.resolving import Origin
 from services.hub import Hub
 from services.tables import (
     INBOX_ORDER_LOCK,
@@ -30,7 +30,7 @@ class Stored(NamedTuple):
 
     `positions` and `reached` map partitions of tocsin.reports to the submission's last offset there, and to
     the offset up to which the feeds show everything. `waiting` are the places of items that still wait, and
-    `overdue` the pointers of those that waited too long.
+    `late` the records of those that waited and then could not be taken.
     """
 
     seq: int
@@ -46,7 +46,7 @@ class Stored(NamedTuple):
     reached: dict[int, int]
     rejected_behind: tuple[bytes, ...]
     waiting: frozenset[int] = frozenset()
-    overdue: tuple[bytes, ...] = ()
+    late: tuple[bytes, ...] = ()
 
     @property
     def state(self) -> str:
@@ -57,16 +57,13 @@ class Stored(NamedTuple):
         return "done" if visible else "relayed"
 
 
-class Overtaken(Exception):
-    """Another submission of the same source was stored since its ids were looked up: look again."""
-
-
 async def store_submission(hub: Hub, origin: Origin, packed: Packed) -> int:
     """Stores it durably and returns its place in the inbox. Raises `Overtaken`, and then stores nothing."""
-    return await hub.store.write(lambda connection: _insert(connection, origin, packed))
+    return await hub.store.write(lambda connection: insert(connection, origin, packed))
 
 
-def _insert(connection: Connection, origin: Origin, packed: Packed) -> int:
+def insert(connection: Connection, origin: Origin, packed: Packed) -> int:
+    """As `store_submission`, within a transaction."""
     if connection.dialect.name == "postgresql":
         # numbers are given before the commit: without this a lower one could show up after a higher
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(INBOX_ORDER_LOCK)))
@@ -104,7 +101,12 @@ def _find(connection: Connection, submission: str) -> Stored | None:
     reached = {mark.partition: mark.offset for mark in connection.execute(sa.select(watermarks))}
     behind = sa.select(rejected.c.record).where(rejected.c.submission == submission, rejected.c.stage != "accept")
     records = tuple(connection.execute(behind).scalars())
-    late = sa.select(rejected.c.record).where(rejected.c.submission == submission, rejected.c.code == OVERDUE)
+    # what the submission itself refused is numbered under its own id, what came of it later under another's
+    of_later = sa.or_(
+        rejected.c.code == OVERDUE,
+        sa.and_(rejected.c.stage == "accept", ~rejected.c.id.startswith(f"{submission}-")),
+    )
+    late = sa.select(rejected.c.record).where(rejected.c.submission == submission, of_later)
     still = sa.select(waiting.c.place).where(waiting.c.seq == row.seq)
     return Stored(
         **row._mapping,
@@ -112,7 +114,7 @@ def _find(connection: Connection, submission: str) -> Stored | None:
         reached=reached,
         rejected_behind=records,
         waiting=frozenset(connection.execute(still).scalars()),
-        overdue=tuple(connection.execute(late).scalars()),
+        late=tuple(connection.execute(late).scalars()),
     )
 
 

@@ -1,7 +1,8 @@
 """MISP event JSON: one draft for each IoC of an event's attributes.
 
 Source: the MISP core format (draft-dulaunoy-misp-core-format). `to_ids` says what a source does with an
-attribute, not what it is; it is not asked. Deleted attributes and proposals (ShadowAttribute) are no word.
+attribute, not what it is; it is not asked. A deleted attribute only takes back what it said before; proposals
+(ShadowAttribute) are no word.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def _read_event(pointer: str, fields: Any, agreement: Agreement, now_ms: int, ga
         with gathering.refusing(where, partial(_alone, {"Object": [part]}, event)):
             misp_object = _dict(part, "an object")
             if _is_true(misp_object.get("deleted")):
-                gathering.add(Aside(where, "skipped", DELETED))
+                _delete(where, misp_object, event, now_ms, gathering)
                 continue
             chain = (*around, misp_object.get("distribution"))
             holding = partial(_in_object, misp_object)
@@ -164,16 +165,34 @@ def _read_attribute(
 ) -> None:
     attribute = _dict(attribute, "an attribute")
     if _is_true(attribute.get("deleted")):
-        gathering.add(Aside(where, "skipped", DELETED))
+        gathering.add(_aside(where, attribute, event, now_ms, DELETED, revoked=True))
         return
     name, value = _text(attribute, "type"), _text(attribute, "value")
     _refuse_control_characters(attribute)
     parsed = by_misp_type(name, value)
     if not parsed.iocs:
-        gathering.add(Aside(where, "skipped", f"an attribute of type {clip(name)!r} is not an indicator"))
+        reason = f"an attribute of type {clip(name)!r} is not an indicator"
+        gathering.add(_aside(where, attribute, event, now_ms, reason))
         return
     for draft in drafts(where, parsed, _word(attribute, around, event), now_ms):
         gathering.add(draft)
+
+
+def _delete(where: str, misp_object: Part, event: _Event, now_ms: int, gathering: Gathering) -> None:
+    """A deleted object takes its attributes with it, whether they say so or not."""
+    gathering.add(Aside(where, "skipped", DELETED))
+    for index, attribute in enumerate(_list(misp_object, "Attribute")):
+        if isinstance(attribute, dict) and _stix_id(attribute.get("uuid")):
+            newer = (part for part in (attribute, misp_object) if _time(part, "timestamp"))
+            at = max(newer, key=lambda part: _time(part, "timestamp") or 0, default=attribute)
+            word = {**attribute, "timestamp": at.get("timestamp")}
+            gathering.add(_aside(f"{where}/Attribute/{index}", word, event, now_ms, DELETED, revoked=True))
+
+
+def _aside(where: str, attribute: Part, event: _Event, now_ms: int, reason: str, revoked: bool = False) -> Aside:
+    """An attribute that is no indicator, or none any more: its id may have named one."""
+    at_ms = _time(attribute, "timestamp") or event.at_ms or now_ms
+    return Aside(where, "skipped", reason, id=_stix_id(attribute.get("uuid")), modified_ms=at_ms, revoked=revoked)
 
 
 def _refuse_control_characters(part: Any) -> None:

@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.errors import BodyRefused, ItemRefused
+from schemas.errors import BodyRefused, ItemRefused, clip
 from schemas.fingerprint import FINGERPRINT_BYTES
 from schemas.rejected import Rejected
 from schemas.rejected import encode as base64_text
 from schemas.timestamps import format_time
 from schemas.topics import REJECTED, REPORTS
 from services.accept.framing import Parcel, pack
-from services.accept.reading import Aside, Draft, Reading, Refusal
-from services.accept.resolving import (
+from services.accept.names import (
     NOTHING,
     Alias,
     Gone,
     Known,
     Name,
     Origin,
-    Settled,
-    Waits,
     alias_of,
+    feed_of,
     identity_of,
     key_of,
-    resolve,
 )
+from services.accept.reading import Aside, Draft, Reading, Refusal
+from services.accept.resolving import Settled, Waits, resolve
 
 MAX_REPORT_BYTES = 128 * 1024  # the core keeps one of each source, and a broker refuses records over 1 MiB
 MAX_KEPT_BYTES = 512 * 1024  # of one refused item
 MAX_TOTAL_BYTES = 128 * 1024 * 1024
 MAX_RAW_BYTES = 16 * 1024 * 1024
+MAX_WITHDRAWAL_BYTES = 1024  # what the report of one takes at most
 MAX_LISTED = 100
 MAX_NAMED = 3
+MAX_HELD = 400_000  # by one feed: more than that only snapshots pile up of which a part was refused
 OVERDUE = "waited-too-long"
 MAX_AHEAD_MS = 24 * 3_600_000  # clocks differ, and a day ends sooner in the east
 # their values hold fingerprints, from which a partner could reckon ids of what it may not see
@@ -56,6 +57,8 @@ class Kept(NamedTuple):
     pointer: str
     ends: tuple[bytes, ...]
     raw: bytes
+    modified_ms: int
+    feed: str
 
 
 class Overdue(NamedTuple):
@@ -65,18 +68,30 @@ class Overdue(NamedTuple):
     received_ms: int
     pointer: str
     raw: bytes
+    feed: str
 
 
 class Effects(NamedTuple):
-    """What a submission changes in what the hub knows of its source. Right only while `after` is its last one."""
+    """What a submission changes in what the hub knows of its source. Right only while `after` is its last one.
+
+    `aliases` are new or changed, `several` are those among them that named several items before. `woken` are the
+    places of objects that wait no more, `ripe` of those that have to be looked at next, `rested` of those that
+    were looked at; `satisfied` is what came of what they wait for. `held` are items by the feeds that hold them
+    now; `feed` holds those no more that are `dropped`, and `left` are those of them that no other feed holds.
+    """
 
     after: int | None = None
     aliases: Sequence[tuple[bytes, Alias]] = ()
+    several: Sequence[bytes] = ()
     waiting: Sequence[Kept] = ()
     woken: Sequence[tuple[int, int]] = ()
+    ripe: Sequence[tuple[int, int]] = ()
+    rested: Sequence[tuple[int, int]] = ()
+    satisfied: Sequence[tuple[bytes, tuple[int, int]]] = ()
     feed: bytes = b""
-    held: Sequence[Name] = ()
+    held: Sequence[tuple[bytes, Name]] = ()
     dropped: Sequence[Name] = ()
+    left: Sequence[Name] = ()
 
 
 NO_EFFECTS = Effects()
@@ -108,6 +123,7 @@ def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTH
     Raises `BodyRefused` (413) where a body unfolds to more than `MAX_TOTAL_BYTES`: one long object with very
     many alternatives would, since each makes a report.
     """
+    origin = origin._replace(feed=known.feed_name)
     resolved = resolve(reading.items, origin, secret, known)
     packer = _Packer(origin, secret, origin.submission, snapshot=known.held is not None)
     for index, item in enumerate(resolved.items):
@@ -121,58 +137,98 @@ def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTH
             case Aside():
                 packer.put_aside(item)
     notes = [*reading.notes]
-    dropped, gone = _dropped(packer, known)
-    if known.held is not None:
-        notes.append(_snapshot_note(packer, len(gone)))
-    fates = packer.fates
-    index = len(fates)
+    index = len(packer.fates)
     after = _Packer(
-        origin, secret, f"{origin.submission}-late", total_bytes=packer.total_bytes, raw_bytes=packer.raw_bytes
+        *(origin, secret, f"{origin.submission}-late"),
+        snapshot=known.held is not None,
+        total_bytes=packer.total_bytes,
+        raw_bytes=packer.raw_bytes,
     )
     for of, item in resolved.woken:
         index = after.wake(index, of, item)
-    if after.parcels:
+    if after.taken:
         notes.append(f"came-at-last: {after.taken} items that waited for what is in this submission")
+    changes = resolved.changes(packer.too_large | after.too_large)
+    if changes.moved:
+        notes.append(
+            f"ids-moved: {changes.moved} ids name something else than before; "
+            "what referred to them before still refers to what they named then"
+        )
     first = _Packer(origin, secret, origin.submission, total_bytes=after.total_bytes)
-    fallen = {each.name: each for each in resolved.gone} | {each.name: each for each in gone}
-    for each in fallen.values():
+    for each in changes.gone:
         index = first.withdraw(index, each)
+    held = dict.fromkeys((*((known.feed, name) for name in packer.named), *after.held()))
+    dropped, left = _dropped({name for feed, name in held if feed == known.feed}, packer, first, known, index)
+    if known.held is not None and known.whole:
+        notes.append(_snapshot_note(packer, known, len(dropped), len(left)))
     return Packed(
         format=reading.format,
         messages=pack(chain(first.parcels, packer.parcels, after.parcels)),
-        fates=compress_fates(fates, notes),
+        fates=compress_fates(packer.fates, notes),
         taken=packer.taken,
         refused=packer.refused,
-        skipped=len(fates) - packer.taken - packer.refused - len(packer.waiting),
-        refusals=[fate for fate in fates if fate["fate"] == "refused"][:MAX_LISTED],
+        skipped=len(packer.fates) - packer.taken - packer.refused - len(packer.waiting),
+        refusals=[fate for fate in packer.fates if fate["fate"] == "refused"][:MAX_LISTED],
         notes=tuple(notes),
         waiting=len(packer.waiting),
         effects=Effects(
             after=known.seq,
-            aliases=resolved.aliases,
+            aliases=changes.aliases,
+            several=changes.several,
             waiting=packer.waiting,
-            woken=resolved.places,
+            woken=[*resolved.places, *known.unwoken],
+            ripe=known.ripe,
+            rested=known.rested,
+            satisfied=resolved.satisfied,
             feed=known.feed,
-            held=[name for name in packer.named if name not in known.held] if known.held is not None else (),
+            held=[(feed, name) for feed, name in held if feed != known.feed or name not in (known.held or ())],
             dropped=dropped,
+            left=left,
         ),
     )
 
 
-def _dropped(packer: _Packer, known: Known) -> tuple[list[Name], list[Gone]]:
-    """What the last snapshot held and this one does not; and what of it no other feed of the source holds."""
-    if known.held is None or packer.refused or not packer.taken:
+def _dropped(
+    named: Container[Name], packer: _Packer, first: _Packer, known: Known, index: int
+) -> tuple[list[Name], list[Name]]:
+    """What the last snapshot held and this one does not; and what of it no other feed of the source holds.
+
+    What is too much for one submission is left to the next snapshot.
+    """
+    if known.held is None or not known.whole or not (packer.taken or known.may_be_empty):
         return [], []
-    dropped = [name for name in known.held if name not in packer.named]
-    return dropped, [Gone(name) for name in dropped if not known.held[name]]
-
-
-def _snapshot_note(packer: _Packer, withdrawn: int) -> str:
+    lacking = [name for name in known.held if name not in named]
     if packer.refused:
+        # it may be among what is refused; but what is held must not grow for ever
+        lacking = lacking[: max(0, len(known.held) + packer.taken - MAX_HELD)]
+    dropped: list[Name] = []
+    left: list[Name] = []
+    for name in lacking:
+        if not known.held[name]:
+            if first.total_bytes + MAX_WITHDRAWAL_BYTES > MAX_TOTAL_BYTES:
+                break
+            index = first.withdraw(index, Gone(name))
+            left.append(name)
+        dropped.append(name)
+    return dropped, left
+
+
+def _snapshot_note(packer: _Packer, known: Known, dropped: int, withdrawn: int) -> str:
+    held = known.held or {}
+    if not held:
+        return f"snapshot: first snapshot under the name {clip(known.feed_name)!r}: withdraws nothing"
+    if packer.refused and not dropped:
         return "snapshot: nothing is withdrawn, because some of its items are refused"
-    if not packer.taken:
-        return "snapshot: nothing is withdrawn, because nothing could be taken"
-    return f"snapshot: {withdrawn} items that this feed holds no more are withdrawn"
+    if packer.refused:
+        return f"snapshot: {withdrawn} items are withdrawn though some are refused, because it holds too many"
+    if not (packer.taken or known.may_be_empty):
+        return (
+            "snapshot: nothing is withdrawn, because nothing could be taken; "
+            "send it with empty=true if the feed holds nothing any more"
+        )
+    note = f"snapshot: {withdrawn} items that this feed holds no more are withdrawn"
+    lacking = sum(name not in packer.named for name in held) - dropped
+    return f"{note}, and more with the next one, because they are too many at once" if lacking > 0 else note
 
 
 def overdue(items: Iterable[Overdue], origin: Origin) -> bytes:
@@ -189,6 +245,7 @@ def overdue(items: Iterable[Overdue], origin: Origin) -> bytes:
             source=origin.source,
             submission=item.submission,
             where=item.pointer,
+            feed=item.feed,
             key=base64_text(item.submission.encode()),
             value=base64_text(item.raw),
         )
@@ -225,9 +282,9 @@ def not_ahead(draft: Draft, received_ms: int) -> Draft:
     )
 
 
-def report_bytes(settled: Settled, index: int, origin: Origin, gone: bool = False) -> bytes:
+def report_bytes(settled: Settled, index: int, origin: Origin) -> bytes:
     """The bytes that `Report.to_bytes` would give; written out, because a model costs ten times as much."""
-    draft, name, references, joins = settled
+    draft, name, references, joins, gone = settled
     return orjson.dumps(
         {
             "index": index,
@@ -267,6 +324,10 @@ class _Packer:
     waiting: list[Kept] = field(default_factory=list)
     snapshot: bool = False
     named: dict[Name, None] = field(default_factory=dict)
+    of_feeds: dict[Name, tuple[str, str]] = field(default_factory=dict)
+    """Of what is named and came with another submission: its source and the name of its feed."""
+    too_large: set[str] = field(default_factory=set)
+    """The ids of objects that are refused only here."""
     taken: int = 0
     refused: int = 0
     total_bytes: int = 0
@@ -279,11 +340,12 @@ class _Packer:
         value = report_bytes(settled, index, self.origin)
         if len(value) > MAX_REPORT_BYTES:
             self.refuse(Refusal(draft.pointer, _too_large(len(value)), lambda: b""), draft)
+            self.too_large.add(draft.id)
             return
         self._spend(len(value), draft.pointer)
         name = settled.name
         self.parcels.append(Parcel(REPORTS, key_of(name), value))
-        if self.snapshot:
+        if self.snapshot and not draft.revoked:
             self.named[name] = None
         self.taken += 1
         fate: Fate = {
@@ -310,6 +372,8 @@ class _Packer:
                 pointer=draft.pointer,
                 ends=tuple(alias_of(self.secret, source, id_) for id_ in waits.ends),
                 raw=waits.raw,
+                modified_ms=min(draft.modified_ms, self.origin.received_ms),
+                feed=self.origin.feed,
             )
         )
         self.fates.append(
@@ -328,15 +392,22 @@ class _Packer:
         here, self.origin = self.origin, of
         if isinstance(item, Settled):
             self.take(index, item)
+            if item.name in self.named:
+                self.of_feeds[item.name] = of.source, of.feed
         else:
             self.refuse(item)
         self.origin = here
         return index + 1
 
+    def held(self) -> Iterator[tuple[bytes, Name]]:
+        """What came with other snapshots, by the key of its feed."""
+        keys = {of: feed_of(self.secret, *of) for of in self.of_feeds.values()}
+        return ((keys[of], name) for name, of in self.of_feeds.items())
+
     def withdraw(self, index: int, gone: Gone) -> int:
         at_ms = self.origin.received_ms
         draft = Draft("", "", "", gone.type, {}, at_ms, at_ms, at_ms, at_ms)
-        value = report_bytes(Settled(draft, gone.name), index, self.origin, gone=True)
+        value = report_bytes(Settled(draft, gone.name, gone=True), index, self.origin)
         self._spend(len(value), "")
         self.parcels.append(Parcel(REPORTS, key_of(gone.name), value))
         return index + 1
@@ -355,6 +426,7 @@ class _Packer:
             source=self.origin.source,
             submission=self.origin.submission,
             where=where,
+            feed=self.origin.feed,
             key=base64_text(self.origin.submission.encode()),
             value=base64_text(raw),
         ).to_bytes()

@@ -69,13 +69,20 @@ class Refusal(NamedTuple):
 
 
 class Aside(NamedTuple):
-    """What is in order and yet makes no report: `skipped` gives no item, `noted` was understood for the rest."""
+    """What is in order and yet makes no report: `skipped` gives no item, `noted` was understood for the rest.
+
+    Where it has an `id`, it is the version of `modified_ms` of an object that may have named something before;
+    `revoked` where its source took it back.
+    """
 
     pointer: str
     fate: Literal["skipped", "noted"]
     reason: str
     kind: str = ""
     value: str = ""
+    id: str = ""
+    modified_ms: int = 0
+    revoked: bool = False
 
 
 Item = Draft | Refusal | Aside

@@ -3,13 +3,12 @@
 A reference is an id that only its source knows. It is looked for among the objects of the submission, then among
 the ids that the source used before, then among those that the hub gave to this partner. What is left of it is the
 fingerprint of the item. An optional one that is found nowhere is left out; an object of which an end is missing
-waits for it. An id that names something else than before withdraws what it named.
+waits for it. What follows where an id names something else than before: see `standing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice, product
 from math import prod
 from operator import attrgetter
@@ -18,8 +17,22 @@ from typing import NamedTuple
 
 from schemas import objects
 from schemas.errors import BodyRefused, ItemRefused
-from schemas.fingerprint import FINGERPRINT_BYTES, fingerprint, named_fingerprint
+from schemas.fingerprint import named_fingerprint
+from services.accept.names import (
+    LINKS,
+    NOTHING,
+    REVOKED,
+    Known,
+    Name,
+    Origin,
+    Woken,
+    alias_of,
+    identity_of,
+    name_of,
+    own_name,
+)
 from services.accept.reading import MAX_ITEMS, Aside, Draft, Item, Refusal
+from services.accept.standing import Changes, Pins, Standing, Version
 
 MAX_PAIRS = 1_000
 MAX_ENDS = 100
@@ -27,82 +40,12 @@ MAX_REFERENCES = 1_500  # each takes 50 bytes of a report
 MAX_JOINS = 50
 MAX_WAITING_BYTES = 32 * 1024
 
-TRAVELLERS = ("sighting", "opinion", "note")
-"""Types whose reports travel under the key of another item."""
-_LINKS = ("relationship", "sighting")
 _OPINIONS = ("opinion", "note")
 _GATHERERS = ("report", "grouping")
 _SPEAKERS = (*_OPINIONS, *_GATHERERS, "language-content")
-
-
-class Origin(NamedTuple):
-    """What all items of a submission have in common."""
-
-    submission: str
-    source: str
-    received_ms: int
-
-
-Name = bytes
-"""An item by its fingerprint (16 bytes); before it, where it is another one, the key under which it travels.
-
-Bytes, because there is one for each item of a submission, and what is no container costs the collector nothing.
-"""
-
-
-def name_of(key: bytes, identity: bytes) -> Name:
-    return key if key == identity else key + identity
-
-
-def key_of(name: Name) -> bytes:
-    return name[:FINGERPRINT_BYTES]
-
-
-def identity_of(name: Name) -> bytes:
-    return name[-FINGERPRINT_BYTES:]
-
-
-class Alias(NamedTuple):
-    """What an id of a source names, as of the version of `modified_ms`."""
-
-    names: tuple[Name, ...]
-    type: str
-    modified_ms: int
-
-
-Pins = Mapping[str, tuple[str, bytes]]
-"""Which of several fingerprints an id stands for here: by property (id, fingerprint)."""
-
-
-class Woken(NamedTuple):
-    """An object that waited (the drafts of it, or why it can't be read any more), and where it came in."""
-
-    place: tuple[int, int]
-    origin: Origin
-    pointer: str
-    items: Sequence[Draft | Refusal]
-
-
-class Known(NamedTuple):
-    """What the hub knew of a source when it last looked.
-
-    `seq` is the place of the source's last submission, None where nobody looked. `aliases` are by the source's
-    ids, and only for those that were asked for; `alias_of` is what stands for an id, where it was made already.
-    `fed` are fingerprints by ids that the hub itself gave to this partner. `held` is what the last snapshot of
-    this feed held, and whether another feed of the source holds it too, None where a submission is no snapshot;
-    `feed` is the key of the feed then.
-    """
-
-    seq: int | None = None
-    aliases: Mapping[str, Alias] = MappingProxyType({})
-    alias_of: Mapping[str, bytes] = MappingProxyType({})
-    fed: Mapping[str, bytes] = MappingProxyType({})
-    woken: tuple[Woken, ...] = ()
-    held: Mapping[Name, bool] | None = None
-    feed: bytes = b""
-
-
-NOTHING = Known()
+_ENDED = "the source revoked this object, and only a newer version of it can be taken"
+_STILL_NAMED = "this object is revoked; its item is not withdrawn, since another one of the source names it"
+_REMEMBERED = "a revocation of what the hub never got: if an older version comes, it is not taken"
 
 
 class Settled(NamedTuple):
@@ -112,6 +55,8 @@ class Settled(NamedTuple):
     name: Name
     references: tuple[tuple[str, str], ...] = ()
     joins: tuple[tuple[str, str], ...] = ()
+    gone: bool = False
+    """No id of the source names the item any more, whatever its word on it was."""
 
 
 class Waits(NamedTuple):
@@ -122,46 +67,22 @@ class Waits(NamedTuple):
     raw: bytes
 
 
-class Gone(NamedTuple):
-    """An item that the source holds no more; `type` is empty where nobody knows it."""
-
-    name: Name
-    type: str = ""
-
-
 Outcome = Settled | Waits | Refusal | Aside
 
 
 class Resolved(NamedTuple):
     """`items` are those of the body, in its order.
 
-    `woken` is what waited before and now is done with, by where it came from; `places` are where it waited.
-    `aliases` are those that are new or changed, by what stands for the source's id: see `alias_of`.
+    `woken` is what waited before and now is done with, by where it came from; `places` are where it waited, and
+    `satisfied` what woke the others. `changes` gives what follows for what was known before, as soon as it is known
+    which objects, by their ids, could not be taken.
     """
 
     items: Iterator[Outcome]
     woken: Sequence[tuple[Origin, Settled | Refusal]]
     places: Sequence[tuple[int, int]]
-    gone: Sequence[Gone]
-    aliases: Sequence[tuple[bytes, Alias]]
-
-
-def as_bytes(names: Iterable[Name], type_: str) -> bytes:
-    """Names of one object of a type as the table of aliases holds them."""
-    if type_ in TRAVELLERS:
-        return b"".join(key_of(name) + identity_of(name) for name in names)
-    return b"".join(names)
-
-
-def names_in(keys: bytes, type_: str) -> tuple[Name, ...]:
-    """The names that `as_bytes` wrote."""
-    parts = [keys[at : at + FINGERPRINT_BYTES] for at in range(0, len(keys), FINGERPRINT_BYTES)]
-    return tuple(map(name_of, parts[::2], parts[1::2])) if type_ in TRAVELLERS else tuple(parts)
-
-
-def alias_of(secret: bytes, source: str, id_: str) -> bytes:
-    """What the hub keeps in place of an id of a source: 16 bytes."""
-    return named_fingerprint(secret, "alias", source, id_)
+    satisfied: Sequence[tuple[bytes, tuple[int, int]]]
+    changes: Callable[[Collection[str]], Changes]
 
 
 def resolve(items: Iterable[Item], origin: Origin, secret: bytes, known: Known = NOTHING) -> Resolved:
@@ -172,36 +93,14 @@ def resolve(items: Iterable[Item], origin: Origin, secret: bytes, known: Known =
     return _Resolver(origin, secret, known).run(items)
 
 
-@dataclass(slots=True)
-class _Version:
-    """One object as it came. `names` are those of `drafts`, one by one; none as long as they are not known."""
-
-    drafts: Sequence[Draft]
-    id: str
-    modified_ms: int
-    type: str
-    revoked: bool
-    names: Sequence[Name] = ()
-    pinned: Sequence[Pins] = ()
-    revokes: bool = False
-    """It is a revocation of `names`, which are those of earlier versions."""
-    missing: tuple[str, ...] = ()
-    fault: ItemRefused | None = None
-
-    @property
-    def stands(self) -> bool:
-        return bool(self.names) and self.fault is None
-
-
 class _Resolver:
     def __init__(self, origin: Origin, secret: bytes, known: Known) -> None:
         self._origin = origin
         self._secret = secret
         self._known = known
-        self._newest: dict[str, _Version] = {}
+        self._newest: dict[str, Version] = {}
         self._doubles: set[str] = set()
         self._live: dict[str, Sequence[Name]] = {}
-        self._now: dict[str, frozenset[Name]] = {}
         self._joins: dict[str, list[tuple[str, str]]] = {}
         self._events: dict[str, tuple[str, str]] = {}
         self._identities_of: dict[str, tuple[Sequence[Name], Sequence[bytes]]] = {}
@@ -211,14 +110,15 @@ class _Resolver:
         parts = list(self._grouped(items))
         woken = [(each, self._woken(each)) for each in self._known.woken]
         # what comes now is newer than what waited
-        versions = [part for part in (*(part for _, part in woken), *parts) if isinstance(part, _Version)]
+        versions = [part for part in (*(part for _, part in woken), *parts) if isinstance(part, Version)]
+        self._standing = Standing(self._known, versions, self._newest, self._alias)
         for version in versions:
             self._enter(version)
         versions.sort(key=attrgetter("revoked"))  # what they revoke may be what another version names
         for version in versions:
             self._identify(version)
         for version in versions:
-            if version.type in _LINKS:
+            if version.type in LINKS:
                 self._join(version)
         for version in versions:
             if version.type in _SPEAKERS:
@@ -228,22 +128,29 @@ class _Resolver:
                 self._gather(version)
         awake: list[tuple[Origin, Settled | Refusal]] = []
         places: list[tuple[int, int]] = []
+        satisfied: list[tuple[bytes, tuple[int, int]]] = []
         for each, part in woken:
             outcomes = self._of_woken(part)
-            if not any(isinstance(outcome, Waits) for outcome in outcomes):
-                places.append(each.place)
-                awake += [(each.origin, out) for out in outcomes if isinstance(out, Settled | Refusal)]
-        return Resolved(self._of_body(parts), awake, places, self._gone(), list(self._aliases()))
+            ends = {self._alias(id_) for out in outcomes if isinstance(out, Waits) for id_ in out.ends}
+            if ends:
+                satisfied += [(alias, each.place) for alias in each.by if alias not in ends]
+                continue
+            places.append(each.place)
+            awake += [(each.origin, out) for out in outcomes if isinstance(out, Settled | Refusal)]
+        return Resolved(self._of_body(parts), awake, places, satisfied, self._standing.changes)
 
-    def _of_body(self, parts: Iterable[_Version | Refusal | Aside]) -> Iterator[Outcome]:
+    def _alias(self, id_: str) -> bytes:
+        return self._known.alias_of.get(id_) or alias_of(self._secret, self._origin.source, id_)
+
+    def _of_body(self, parts: Iterable[Version | Refusal | Aside]) -> Iterator[Outcome]:
         for part in parts:
-            if isinstance(part, _Version):
+            if isinstance(part, Version):
                 yield from self._outcomes(part)
             else:
                 yield part
 
-    def _of_woken(self, part: _Version | Refusal | None) -> Sequence[Outcome]:
-        if not isinstance(part, _Version):
+    def _of_woken(self, part: Version | Refusal | None) -> Sequence[Outcome]:
+        if not isinstance(part, Version):
             return (part,) if part else ()
         newest = self._newest[part.id]
         sent_again = newest is not part and newest.stands
@@ -251,16 +158,16 @@ class _Resolver:
 
     # --- what came ---
 
-    def _grouped(self, items: Iterable[Item]) -> Iterator[_Version | Refusal | Aside]:
+    def _grouped(self, items: Iterable[Item]) -> Iterator[Version | Refusal | Aside]:
         """The drafts of one object together: those next to each other that stood in the same place."""
-        version: _Version | None = None
+        version: Version | None = None
         pointer = ""
         for item in items:
             if not isinstance(item, Draft):
                 if version:
                     yield version
                 version = None
-                yield item
+                yield _nothing_named(item, self._origin) if isinstance(item, Aside) and item.id else item
             elif version and item.pointer == pointer:
                 version.drafts = (*version.drafts, item)
             else:
@@ -270,41 +177,38 @@ class _Resolver:
         if version:
             yield version
 
-    def _woken(self, woken: Woken) -> _Version | Refusal | None:
+    def _woken(self, woken: Woken) -> Version | Refusal | None:
         items = [item._replace(pointer=woken.pointer) for item in woken.items]
         drafts = [item for item in items if isinstance(item, Draft)]
         if drafts:
             return _version(drafts, woken.origin)
         return next((item for item in items if isinstance(item, Refusal)), None)
 
-    def _enter(self, version: _Version) -> None:
+    def _enter(self, version: Version) -> None:
         if not version.id:
             return
         other = self._newest.get(version.id)
         if other is not None:
             self._doubles.add(version.id)
-        if other is None or version.modified_ms >= other.modified_ms:
+        if other is None or not other.is_newer(version):
             self._newest[version.id] = version
 
     # --- who is who ---
 
-    def _identify(self, version: _Version) -> None:
-        if version.type not in _LINKS and version.drafts[0].kind:
-            version.names = tuple(map(self._key, version.drafts))
+    def _identify(self, version: Version) -> None:
+        if version.aside is not None:
+            return
+        if version.type not in LINKS and version.drafts[0].kind:
+            version.names = tuple(own_name(self._secret, draft) for draft in version.drafts)
         self._known_now(version)
 
-    def _key(self, draft: Draft) -> bytes:
-        if draft.identity:
-            return fingerprint(self._secret, draft.identity)
-        return named_fingerprint(self._secret, *(draft.parts or (draft.kind, draft.value)))
-
-    def _known_now(self, version: _Version) -> None:
+    def _known_now(self, version: Version) -> None:
         if version.revoked:
             self._adopt(version)
         elif version.names and version.id in self._doubles:
             self._live[version.id] = version.names
 
-    def _adopt(self, version: _Version) -> None:
+    def _adopt(self, version: Version) -> None:
         """A revocation is of what the id named before, whatever its object says now."""
         alias = self._known.aliases.get(version.id)
         standing = alias.names if alias else self._live.get(version.id, ())
@@ -332,8 +236,10 @@ class _Resolver:
             self._identities_of[id_] = names, identities
         return identities
 
-    def _join(self, version: _Version) -> None:
+    def _join(self, version: Version) -> None:
         """A relationship is known by its ends, one for each pair of them; a sighting by what was seen."""
+        if version.aside is not None:
+            return
         [draft] = version.drafts
         ends = [(name, id_) for name, id_ in draft.references if name in objects.ENDS[version.type]]
         found = [self._identities(id_) for _, id_ in ends]
@@ -363,7 +269,7 @@ class _Resolver:
         key = named_fingerprint(self._secret, *known_by.parts)
         return key, known_by.value
 
-    def _attach(self, version: _Version) -> None:
+    def _attach(self, version: Version) -> None:
         """Opinions and notes travel under the first item they speak of; what speaks of none does not go out."""
         if version.revokes:
             return
@@ -378,7 +284,7 @@ class _Resolver:
         elif version.type in _OPINIONS:
             self._travel(version, *first)
 
-    def _travel(self, version: _Version, name: str, id_: str, items: Sequence[bytes]) -> None:
+    def _travel(self, version: Version, name: str, id_: str, items: Sequence[bytes]) -> None:
         if len(items) > MAX_PAIRS:
             version.fault = _too_many_pairs(len(items))
             return
@@ -402,39 +308,54 @@ class _Resolver:
 
     # --- what becomes of it ---
 
-    def _outcomes(self, version: _Version) -> Sequence[Outcome]:
+    def _outcomes(self, version: Version) -> Sequence[Outcome]:
+        if version.aside is not None:
+            return [self._taken_back(version, version.aside)]
         draft = version.drafts[0]
         if version.fault:
             return [_refused(draft, version.fault)]
-        if version.revokes:
-            return [Settled(_revocation(draft), name) for name in version.names]
+        if version.revoked:
+            return self._revocations(version, draft)
         if version.missing:
             return [_waits(draft, version.missing)]
-        if not version.names:
-            return [_refused(draft, _without_pattern())]
-        current = self._newer(version)
-        if current is None and not version.pinned and len(version.names) == 1:
+        newer = self._standing.newer(version) if self._doubles or self._known.aliases else None
+        if newer is None and not version.pinned and len(version.names) == 1:
             return (self._settled(draft, version.names[0], _NO_PINS),)
+        current = self._standing.of_newer(version, newer) if newer else ()
+        ended = newer and (newer.revoked if isinstance(newer, Version) else newer.state == REVOKED)
+        reason = _ENDED if ended else "the source sent a newer version of this object"
         pinned = version.pinned or (_NO_PINS,) * len(version.names)
         return [
             self._settled(each, name, pins)
-            if current is None or name in current
-            else Aside(each.pointer, "skipped", "the source sent a newer version of this object", each.kind)
+            if newer is None or (name in current and not ended)
+            else Aside(each.pointer, "skipped", reason, each.kind)
             for each, name, pins in zip(version.drafts, version.names, pinned, strict=True)
         ]
 
-    def _newer(self, version: _Version) -> frozenset[Name] | None:
-        """What a newer version of the same object names; None where this is the newest."""
-        if not self._doubles and not self._known.aliases:
-            return None
-        newest: _Version | Alias | None = self._newest.get(version.id)
-        if not (isinstance(newest, _Version) and newest.stands and newest.modified_ms > version.modified_ms):
-            newest = self._known.aliases.get(version.id)
-        if newest is None or newest.modified_ms <= version.modified_ms:
-            return None
-        if version.id not in self._now:
-            self._now[version.id] = frozenset(newest.names)
-        return self._now[version.id]
+    def _taken_back(self, version: Version, aside: Aside) -> Aside:
+        """An object that names nothing now; it may have named something before."""
+        before = self._known.aliases.get(version.id)
+        if before is None or not before.names or self._standing.newer(version):
+            return aside
+        return aside._replace(reason=f"{aside.reason}; what it named before is withdrawn, unless others name it")
+
+    def _revocations(self, version: Version, draft: Draft) -> Sequence[Outcome]:
+        if self._doubles and self._standing.newer(version):
+            return [Aside(draft.pointer, "skipped", "the source sent a newer version of this object", draft.kind)]
+        before = self._known.aliases.get(version.id)
+        if not version.names:
+            if draft.id and (before is not None or version.type != "indicator"):
+                return [Aside(draft.pointer, "noted", _REMEMBERED, draft.kind)]
+            return [_refused(draft, _without_pattern())]
+        repeated = before is not None and before.state == REVOKED and before.modified_ms >= version.modified_ms
+        drafts = [_revocation(draft)] * len(version.names) if version.revokes else version.drafts
+        pinned = version.pinned if version.pinned and not version.revokes else (_NO_PINS,) * len(version.names)
+        return [
+            Aside(each.pointer, "noted", _STILL_NAMED, each.kind)
+            if self._standing.still_named(name)
+            else self._settled(each, name, pins)._replace(gone=name in self._known.others and not repeated)
+            for each, name, pins in zip(drafts, version.names, pinned, strict=True)
+        ]
 
     def _settled(self, draft: Draft, name: Name, pins: Pins) -> Settled:
         if draft.type == "identity" and not draft.value:
@@ -468,7 +389,7 @@ class _Resolver:
             self._events[uuid] = ("report", key.hex())
         return self._events[uuid]
 
-    def _gather(self, report: _Version) -> None:
+    def _gather(self, report: Version) -> None:
         """What a report holds belongs together, as far as it came together."""
         together = ("report", identity_of(report.names[0]).hex())
         for _, id_ in report.drafts[0].references:
@@ -478,40 +399,18 @@ class _Resolver:
                 if len(joins) < MAX_JOINS and together not in joins:
                     joins.append(together)
 
-    def _gone(self) -> list[Gone]:
-        """What ids named before and do not now; but not what another object of this submission names."""
-        fallen: dict[Name, str] = {}
-        for id_, before in self._known.aliases.items():
-            newest = self._newest.get(id_)
-            if newest and newest.stands and not newest.revoked and newest.modified_ms >= before.modified_ms:
-                now = newest.names if len(newest.names) == 1 else frozenset(newest.names)
-                fallen.update((name, before.type) for name in before.names if name not in now)
-        if fallen:
-            for version in self._newest.values():
-                for name in version.names:
-                    fallen.pop(name, None)
-        return [Gone(name, type_) for name, type_ in fallen.items()]
-
-    def _aliases(self) -> Iterator[tuple[bytes, Alias]]:
-        aliases, kept = self._known.aliases, self._known.alias_of
-        secret, source = self._secret, self._origin.source
-        for id_, version in self._newest.items():
-            names = version.names
-            if not names or version.fault:
-                continue
-            if len(names) > 1:
-                names = tuple(dict.fromkeys(names))
-            alias, before = Alias(tuple(names), version.type, version.modified_ms), aliases.get(id_)
-            if before is None or (version.modified_ms >= before.modified_ms and alias != before):
-                yield kept.get(id_) or alias_of(secret, source, id_), alias
-
 
 _NO_PINS: Pins = MappingProxyType({})
 
 
-def _version(drafts: Sequence[Draft], origin: Origin) -> _Version:
+def _version(drafts: Sequence[Draft], origin: Origin) -> Version:
     first = drafts[0]
-    return _Version(drafts, first.id, min(first.modified_ms, origin.received_ms), first.type, first.revoked)
+    return Version(drafts, first.id, min(first.modified_ms, origin.received_ms), first.type, first.revoked)
+
+
+def _nothing_named(aside: Aside, origin: Origin) -> Version:
+    at_ms = min(aside.modified_ms, origin.received_ms)
+    return Version((), aside.id, at_ms, "indicator", aside.revoked, aside=aside)
 
 
 def _revocation(draft: Draft) -> Draft:

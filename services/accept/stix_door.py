@@ -85,7 +85,10 @@ def _items(found: StixObject, source: str, now_ms: int, raw: Callable[[], bytes]
     elif found.revoked and found.parsed.iocs in ((), (TOMBSTONE,)):
         yield draft._replace(kind="", value="", raw=raw)
     elif not found.parsed.iocs:
-        yield Aside(found.pointer, "skipped", "the values in its pattern name no indicator", "stix:indicator")
+        reason = "the values in its pattern name no indicator"
+        yield Aside(
+            found.pointer, "skipped", reason, "stix:indicator", "", found.id, draft.modified_ms, found.revoked
+        )
     else:
         yield from _of_pattern(draft, found.parsed)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
 
 import orjson
 import sqlalchemy as sa
@@ -22,13 +24,13 @@ from schemas.timestamps import parse_time
 from schemas.topics import REPORTS
 from services.accept import formats
 from services.accept.framing import Parcel, pack
-from services.accept.packing import Packed, compress_fates, prepare
-from services.accept.resolving import Origin, identity_of, names_in
+from services.accept.names import Asking, Known, Origin, Overtaken, identity_of, names_in
+from services.accept.packing import Packed, compress_fates, decompress_fates, prepare
+from services.accept.reading import Reading
 from services.hub import Hub
 from services.problems import RequestRefused, unknown_partner
 from services.share.access import may_receive
 from services.tables import (
-    INBOX_ORDER_LOCK,
     aliases,
     audiences,
     counts,
@@ -37,7 +39,6 @@ from services.tables import (
     outbox,
     partners,
     rejected,
-    submissions,
     watermarks,
 )
 from services.tokens import Authenticator
@@ -47,11 +48,21 @@ from services.witness.tally import verdicts
 
 MAX_ITEM_CHARS = 8_192
 MAX_LISTED, DEFAULT_LISTED = 200, 100
+MAX_OVERTAKEN = 20
 
 Document = dict[str, Any]
 
 
-def attach(app: web.Application, hub: Hub, authenticator: Authenticator, wake_relay: Callable[[], None]) -> None:
+class Door(NamedTuple):
+    """What the door does on a connection: see `services.accept.aliases.look_up`, `services.accept.inbox.insert`."""
+
+    look_up: Callable[[Connection, Asking, Reading], Known]
+    insert: Callable[[Connection, Origin, Packed], int]
+
+
+def attach(
+    app: web.Application, hub: Hub, authenticator: Authenticator, wake_relay: Callable[[], None], door: Door
+) -> None:
     """Adds the routes of this stage; `wake_relay` is called after something was put into the inbox."""
 
     async def staff(request: web.Request) -> None:
@@ -101,8 +112,7 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator, wake_re
         await staff(request)
         record, _ = await _find(hub, request.match_info["id"])
         origin, now_ms = Origin(str(uuid.uuid4()), record.source, _received_ms(record)), hub.clock()
-        packed = await asyncio.to_thread(_again, hub, record, origin)
-        await hub.store.write(lambda connection: _store(connection, record, origin, packed, now_ms))
+        await _send_again(hub, door, record, origin, now_ms)
         wake_relay()
         address = f"/api/v1/submissions/{origin.submission}"
         return _json({"id": origin.submission, "status_url": address}, status=202)
@@ -269,10 +279,27 @@ def _received_ms(record: Rejected) -> int:
         raise _not_replayable(error.what, "the source can send it again") from None
 
 
-def _again(hub: Hub, record: Rejected, origin: Origin) -> Packed:
-    """What goes into the inbox to send it through once more; raises `RequestRefused` where nothing can."""
-    if record.origin_topic == REPORTS.name:
-        return _same_report(record)
+async def _send_again(hub: Hub, door: Door, record: Rejected, origin: Origin, now_ms: int) -> None:
+    """Puts it into the inbox once more, the way that it came; raises `RequestRefused` where it can't."""
+    for _ in range(MAX_OVERTAKEN):
+        if record.origin_topic == REPORTS.name:
+            packed = _same_report(record)
+        else:
+            asking, reading = await asyncio.to_thread(_read_again, hub, record, origin)
+            known = await hub.store.read(partial(_look_up, door, asking, reading))
+            packed = await asyncio.to_thread(_again, hub, reading, origin, known)
+        with suppress(Overtaken):
+            await hub.store.write(partial(_store, door, record, origin, packed, now_ms))
+            return
+    raise _not_replayable("too many submissions of its source come at once", "try it again")
+
+
+def _look_up(door: Door, asking: Asking, reading: Reading, connection: Connection) -> Known:
+    return door.look_up(connection, asking, reading)
+
+
+def _read_again(hub: Hub, record: Rejected, origin: Origin) -> tuple[Asking, Reading]:
+    """What was rejected at the door, and whose it is. A part of a snapshot is no snapshot: it withdraws nothing."""
     agreement = hub.directory.agreements.get(record.source)
     if record.stage != "accept" or not record.value or agreement is None:
         raise _not_replayable(
@@ -284,7 +311,15 @@ def _again(hub: Hub, record: Rejected, origin: Origin) -> Packed:
         reading = formats.read(
             record.value_bytes, "text/plain", "", agreement, origin.received_ms, hub.settings.max_body_bytes
         )
-        packed = prepare(reading, origin, hub.secret)
+    except TocsinError as error:
+        raise _not_replayable(error.what, error.hint) from None
+    bit = hub.directory.bit_of.get(agreement.id)
+    return Asking(agreement, bit, hub.secret, record.feed, whole=False), reading
+
+
+def _again(hub: Hub, reading: Reading, origin: Origin, known: Known) -> Packed:
+    try:
+        packed = prepare(reading, origin, hub.secret, known)
     except TocsinError as error:
         raise _not_replayable(error.what, error.hint) from None
     if packed.waiting:
@@ -292,9 +327,14 @@ def _again(hub: Hub, record: Rejected, origin: Origin) -> Packed:
             "it refers to what is not in it", "the source can send it again, with what it is about"
         )
     if not packed.taken:
-        first: Mapping[str, str] = packed.refusals[0] if packed.refusals else {}
+        first: Mapping[str, str] = packed.refusals[0] if packed.refusals else _first_aside(packed)
         raise _not_replayable(first.get("reason", "it names nothing"), first.get("hint", ""))
     return packed
+
+
+def _first_aside(packed: Packed) -> Mapping[str, str]:
+    fates, _ = decompress_fates(packed.fates)
+    return fates[0] if fates else {}
 
 
 def _same_report(record: Rejected) -> Packed:
@@ -332,22 +372,9 @@ def _not_replayable(what: str, hint: str) -> RequestRefused:
     return RequestRefused(409, "not-replayable", f"it can't be sent through again: {what}", hint=hint)
 
 
-def _store(connection: Connection, record: Rejected, origin: Origin, packed: Packed, now_ms: int) -> None:
+def _store(
+    door: Door, record: Rejected, origin: Origin, packed: Packed, now_ms: int, connection: Connection
+) -> None:
     """As a submission of its source, whose status page then shows what became of it."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(INBOX_ORDER_LOCK)))
-    seq = connection.scalar(
-        submissions.insert()
-        .returning(submissions.c.seq)
-        .values(
-            id=origin.submission,
-            source=origin.source,
-            received_ms=now_ms,
-            format=packed.format,
-            taken=packed.taken,
-            refused=packed.refused,
-            fates=packed.fates,
-        )
-    )
-    connection.execute(outbox.insert().values(seq=seq, messages=packed.messages))
+    door.insert(connection, origin._replace(received_ms=now_ms), packed)
     connection.execute(rejected.update().where(rejected.c.id == record.id).values(replayed_ms=now_ms))

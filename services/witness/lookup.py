@@ -13,7 +13,7 @@ from schemas.errors import ItemRefused
 from schemas.fingerprint import Ioc
 from schemas.objects import identify, key_of
 from schemas.patterns import parse
-from services.accept.resolving import alias_of
+from services.accept.names import alias_of
 
 _hex_fingerprint = re.compile(r"[0-9a-f]{32}", re.IGNORECASE).fullmatch
 

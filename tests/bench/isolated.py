@@ -21,8 +21,8 @@ from schemas.topics import CLEARED, DECISIONS, PARTITIONS, REPORTS, TOPICS
 from services import directory
 from services.accept import formats
 from services.accept.framing import unpack
+from services.accept.names import Origin
 from services.accept.packing import prepare
-from services.accept.resolving import Origin
 from services.data import load
 from services.govern.compile import compile_policy
 from services.govern.settle import Rules

@@ -15,9 +15,9 @@ from schemas.report import Report, with_seq
 from schemas.topics import REPORTS
 from services.accept import formats
 from services.accept.framing import unpack
+from services.accept.names import Origin
 from services.accept.packing import prepare
 from services.accept.reading import Reading
-from services.accept.resolving import Origin
 from tests.fakes import NOW_MS, SECRET, source_agreement
 
 MAX_BYTES = 16 * 1024 * 1024

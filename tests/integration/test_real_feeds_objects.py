@@ -11,8 +11,8 @@ from schemas.report import Report
 from schemas.topics import REPORTS
 from services.accept import formats
 from services.accept.framing import unpack
+from services.accept.names import Origin
 from services.accept.packing import prepare
-from services.accept.resolving import Origin
 from tests.fakes import NOW_MS, SECRET, source_agreement
 
 

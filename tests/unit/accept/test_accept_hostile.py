@@ -12,8 +12,8 @@ from schemas.report import Report, with_seq
 from schemas.topics import REPORTS
 from services.accept import csv_markings, formats, indicators, misp, stix_door
 from services.accept.framing import unpack
+from services.accept.names import Origin
 from services.accept.packing import Packed, prepare
-from services.accept.resolving import Origin
 from tests.fakes import NOW_MS, SECRET, source_agreement
 
 UUID = "aaaaaaaa-0000-4000-8000-000000000001"

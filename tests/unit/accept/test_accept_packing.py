@@ -14,9 +14,10 @@ from schemas.report import Report, with_seq
 from schemas.topics import REJECTED, REPORTS
 from services.accept import packing
 from services.accept.framing import Parcel, pack, unpack
+from services.accept.names import Origin
 from services.accept.packing import decompress_fates, prepare, report_bytes
 from services.accept.reading import Aside, Draft, Item, Reading, Refusal
-from services.accept.resolving import Origin, Settled
+from services.accept.resolving import Settled
 from tests.fakes import NOW_MS, SECRET
 
 ORIGIN = Origin("11111111-2222-4333-8444-555555555555", "alpha", NOW_MS)
@@ -66,7 +67,7 @@ def test_framing_gives_back_what_it_was_given() -> None:
 )
 @pytest.mark.parametrize("gone", [False, True])
 def test_the_bytes_of_a_report_are_those_of_its_model(given: Settled, gone: bool) -> None:
-    raw = report_bytes(given, 7, ORIGIN, gone=gone)
+    raw = report_bytes(given._replace(gone=gone), 7, ORIGIN)
     report = Report.from_bytes(with_seq(raw, 42))
     assert (report.seq, report.index, report.source, report.received_ms) == (42, 7, "alpha", NOW_MS)
     assert report.to_bytes() == raw

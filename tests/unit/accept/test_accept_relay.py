@@ -17,9 +17,9 @@ from schemas.topics import REJECTED, REPORTS
 from services.accept import agent, inbox
 from services.accept.agent import Relay
 from services.accept.inbox import find_submission, store_submission
+from services.accept.names import Origin
 from services.accept.packing import prepare
 from services.accept.reading import Draft, Item, Reading, Refusal
-from services.accept.resolving import Origin
 from services.hub import Hub
 from services.tables import outbox, submission_positions, submissions, watermarks
 from tests.fakes import NOW_MS, SECRET, FakeStreams, make_hub, rows

@@ -16,8 +16,9 @@ from schemas.fingerprint import Ioc, fingerprint
 from schemas.rejected import Rejected, encode
 from schemas.timestamps import parse_time
 from schemas.topics import REPORTS
+from services.accept.aliases import look_up
 from services.accept.framing import unpack
-from services.accept.inbox import find_submission
+from services.accept.inbox import find_submission, insert
 from services.hub import Hub
 from services.problems import problem_documents
 from services.tables import outbox, rejected
@@ -54,7 +55,7 @@ def either_hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
 async def client_of(hub: Hub, woken: list[None] | None = None) -> AsyncIterator[Client]:
     app = web.Application(middlewares=[problem_documents])
     wake = (lambda: None) if woken is None else (lambda: woken.append(None))
-    witness.attach(app, hub, Authenticator(hub.store, hub.clock), wake)
+    witness.attach(app, hub, Authenticator(hub.store, hub.clock), wake, witness.Door(look_up, insert))
     async with TestClient(TestServer(app)) as client:
         yield client
 

@@ -17,9 +17,9 @@ from schemas.topics import DECISIONS, REJECTED, REPORTS
 from services.accept.framing import unpack
 from services.accept.inbox import find_submission, store_submission
 from services.accept.indicators import Word, drafts
+from services.accept.names import Origin
 from services.accept.packing import prepare
 from services.accept.reading import Reading
-from services.accept.resolving import Origin
 from services.hub import Hub
 from services.stream.types import Position, Record
 from services.tables import counts, decisions, rejected
