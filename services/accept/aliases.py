@@ -423,8 +423,8 @@ def forget(connection: Connection, source: str) -> int:
     has_newer = sa.exists().where(
         newer.c.source == source,
         newer.c["keys"] == aliases.c["keys"],
-        newer.c.state == LIVE,
         newer.c.seq > aliases.c.seq,
+        NAMES_ONE,  # of `newer`, which is what is nearest
     )
     removed = 0
     for which in (aliases.c.state != LIVE, has_newer):

@@ -19,7 +19,7 @@ from schemas.known import Known
 from schemas.rejected import Rejected, encode
 from schemas.report import Report, with_seq
 from schemas.topics import REPORTS
-from services.accept import aliases, packing, resolving
+from services.accept import aliases, inbox, packing, resolving
 from services.accept import http as accept_http
 from services.accept.framing import unpack
 from services.accept.names import Overtaken
@@ -287,7 +287,7 @@ async def test_what_woke_and_is_refused_is_told(world: World, monkeypatch: pytes
 
 def uses(number: int) -> dict[str, Any]:
     ends = {"source_ref": id_of("malware", 1), "target_ref": id_of("tool", number)}
-    return thing("relationship", number, relationship_type="uses", **ends)
+    return thing("relationship", number, relationship_type="uses") | ends
 
 
 async def test_what_wakes_at_once_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +318,7 @@ async def test_what_is_refused_after_others_came_first_is_kept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await world.send(bundle(host(1, A)))
-    store, prepare, called = accept_http.store_submission, accept_http.prepare, Counter[str]()
+    store, prepare, called = inbox.store_submission, packing.prepare, Counter[str]()
 
     async def overtaken(*args: Any) -> int:
         called["store"] += 1
