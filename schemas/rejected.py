@@ -12,7 +12,8 @@ class Rejected(BaseModel):
     """One rejected thing with its reason and its origin; replayed by sending `value` to `origin_topic` again.
 
     `origin` says where it came from: `submission <id> <pointer>` at the door, `<topic>/<partition>/<offset>`
-    behind it; `feed` is the name under which the submission came. `value` is base64 of the bytes as they came. Times are ISO 8601 in UTC.
+    behind it; `feed` is the name of what the source sent. `value` is base64 of the bytes as they came. Times are
+    ISO 8601 in UTC.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
