@@ -133,7 +133,10 @@ class _Door:
     collector: _Collector = field(default_factory=_Collector)
 
     async def submit(self, request: web.Request) -> web.Response:
-        """Takes a submission: STIX 2.1 or 2.0, a MISP event, CSV, a list of hosts; each also as gzip."""
+        """Takes a submission: STIX 2.1 or 2.0, a MISP event, CSV, a list of hosts; each also as gzip.
+
+        `feed` names the feed that a snapshot is of (else `name` does), and `empty=true` says that it may be empty.
+        """
         principal = await self.authenticator.authenticate(request)
         agreement = await self._source(principal, request.query.get("source"))
         with self.intake.admitted(agreement.id) as received:
@@ -411,7 +414,10 @@ def _waiting(fate: Fate, waiting: Container[int], late: Mapping[str, Rejected]) 
         }
     if fate["place"] in waiting:
         return shown
-    return shown | {"fate": "taken", "reason": "what it refers to has come, or it was sent again since"}
+    return shown | {"fate": "taken", "reason": _WAITS_NO_MORE}
+
+
+_WAITS_NO_MORE = "what it refers to has come, or it was sent again since, or its feed holds it no more"
 
 
 def _json(status: int, document: dict[str, Any], headers: dict[str, str] | None = None) -> web.Response:

@@ -158,7 +158,8 @@ def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTH
     for each in changes.gone:
         index = first.withdraw(index, each)
     held = dict.fromkeys((*((known.feed, name) for name in packer.named), *after.held()))
-    dropped, left = _dropped({name for feed, name in held if feed == known.feed}, packer, first, known, index)
+    named = {name for feed, name in held if feed == known.feed}
+    dropped, left = _dropped(named, {each.name for each in changes.gone}, packer, first, known, index)
     if known.held is not None and known.whole:
         notes.append(_snapshot_note(packer, known, len(dropped), len(left)))
     return Packed(
@@ -189,7 +190,7 @@ def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTH
 
 
 def _dropped(
-    named: Container[Name], packer: _Packer, first: _Packer, known: Known, index: int
+    named: Container[Name], gone: Container[Name], packer: _Packer, first: _Packer, known: Known, index: int
 ) -> tuple[list[Name], list[Name]]:
     """What the last snapshot held and this one does not; and what of it no other feed of the source holds.
 
@@ -207,7 +208,8 @@ def _dropped(
         if not known.held[name]:
             if first.total_bytes + MAX_WITHDRAWAL_BYTES > MAX_TOTAL_BYTES:
                 break
-            index = first.withdraw(index, Gone(name))
+            if name not in gone:
+                index = first.withdraw(index, Gone(name))
             left.append(name)
         dropped.append(name)
     return dropped, left

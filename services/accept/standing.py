@@ -80,12 +80,15 @@ class Standing:
         self._of_newer: dict[str, frozenset[Name]] = {}
 
     def newer(self, version: Version) -> Version | Alias | None:
-        """The newer version of the same object; None where this is the newest. A revocation is for ever."""
+        """The newer version of the same object; None where this is the newest.
+
+        A revocation counts whatever its date (STIX 2.1, section 3.6); what MISP deletes may have come back since.
+        """
         newest = self._newest.get(version.id)
         if newest is not None and newest is not version and newest.stands and newest.is_newer(version):
             return newest
         alias = self._known.aliases.get(version.id)
-        if alias is None or version.revoked:
+        if alias is None or (version.revoked and version.aside is None):
             return None
         ends = alias.state == REVOKED and alias.modified_ms == version.modified_ms
         return alias if alias.modified_ms > version.modified_ms or ends else None
