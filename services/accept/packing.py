@@ -310,6 +310,7 @@ def report_bytes(settled: Settled, index: int, origin: Origin) -> bytes:
             "identity": "" if len(name) == FINGERPRINT_BYTES else identity_of(name).hex(),
             "references": references,
             "gone": gone,
+            "context": draft.context,
             "joins": joins,
         }
     )

@@ -27,8 +27,8 @@ class Draft(NamedTuple):
     (kind, value) where there are none. `notes` tell the source what was understood in spite of what it wrote.
 
     `references` are the ids that the source wrote, by property, and no longer in `object`; `event` is the id of the
-    MISP event that it is in; `joins` are as in the report. `raw()` is the object as it came, where it may have to
-    be kept; None for what never has. A revocation that does not say of what has neither kind nor value.
+    MISP event that it is in; `joins` and `context` are as in the report. `raw()` is the object as it came, where it
+    may have to be kept; None for what never has. A revocation that does not say of what has neither kind nor value.
     """
 
     pointer: str
@@ -51,6 +51,7 @@ class Draft(NamedTuple):
     references: tuple[tuple[str, str], ...] = ()
     event: str = ""
     joins: tuple[tuple[str, str], ...] = ()
+    context: tuple[str, ...] = ()
     raw: Callable[[], bytes] | None = None
 
     @property

@@ -22,6 +22,7 @@ from schemas.fingerprint import Ioc, clean_text, file_hash
 from schemas.safejson import loads
 from schemas.stix import StixObject, open_bundle
 from schemas.timestamps import parse_time
+from services.accept.context import with_context
 from services.accept.indicators import split_tags
 from services.accept.reading import Aside, Draft, Gathering, Reading, Refusal
 
@@ -51,7 +52,7 @@ def read(document: Any, agreement: Agreement, now_ms: int) -> Reading:
                 raise found
             for item in list(_items(found, agreement.id, now_ms, partial(orjson.dumps, raw))):
                 gathering.add(item)
-    return Reading(FORMAT, tuple(gathering.items), opened.notes)
+    return Reading(FORMAT, tuple(with_context(gathering.items)), opened.notes)
 
 
 def _objects(document: Any) -> Iterable[tuple[str, Any]]:
