@@ -288,11 +288,12 @@ class _Resolver:
         if len(items) > MAX_PAIRS:
             version.fault = _too_many_pairs(len(items))
             return
-        [draft], own = version.drafts, identity_of(version.names[0])
+        [draft] = version.drafts
         self._spend(len(items) - 1, draft.pointer)
         version.drafts = [draft] * len(items)
-        others = (named_fingerprint(self._secret, draft.kind, draft.value, item.hex()) for item in items[1:])
-        version.names = list(map(name_of, items, (own, *others)))
+        # what it speaks of is a part of what it is: one that comes to speak of another lies in another partition
+        own = (named_fingerprint(self._secret, draft.kind, draft.value, item.hex()) for item in items)
+        version.names = list(map(name_of, items, own))
         version.pinned = [{name: (id_, item)} for item in items]
 
     def _spend(self, more: int, pointer: str) -> None:

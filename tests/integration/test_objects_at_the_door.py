@@ -248,8 +248,22 @@ async def test_an_opinion_travels_with_what_it_is_of(door: Door) -> None:
     )
     [(key, report)] = sent.of("opinion")
     assert key == host("a.example")
-    own = named_fingerprint(SECRET, "stix:opinion", f"alpha/{id_of('opinion', 1)}")
+    own = named_fingerprint(SECRET, "stix:opinion", f"alpha/{id_of('opinion', 1)}", key)
     assert (report.identity, report.references) == (own.hex(), (("object_refs", key),))
+
+
+async def test_an_opinion_that_comes_to_speak_of_another_item_is_another(door: Door) -> None:
+    """Its partition changes with what it is of, and one item can't be in two."""
+    items = indicator(1, "a.example"), indicator(2, "b.example")
+    of_one, of_other = (
+        thing("opinion", 1, opinion="agree", object_refs=[id_of("indicator", n)], at=day)
+        for n, day in ((1, DAY_1), (2, DAY_2))
+    )
+    [(_, first)] = (await door.send(*items, of_one)).of("opinion")
+    sent = await door.send(of_other)
+    gone, second = [report for _, report in sent.reports]
+    assert (gone.gone, gone.identity, second.gone) == (True, first.identity, False)
+    assert second.identity != first.identity
 
 
 async def test_ids_that_the_hub_gave_to_this_partner(door: Door, hub: Hub) -> None:
