@@ -77,6 +77,7 @@ class Standing:
         self._newest = newest
         self._alias_of = alias_of
         self._found: tuple[set[Name], set[bytes]] | None = None
+        self._named: dict[Name, bool] = {}  # very many ids may have named one item
         self._of_newer: dict[str, frozenset[Name]] = {}
 
     def newer(self, version: Version) -> Version | Alias | None:
@@ -103,8 +104,11 @@ class Standing:
         """Whether something in the submission names the item, or another live id of its source."""
         if self._found is None:
             self._found = self._look()
-        named, replaced = self._found
-        return name in named or any(alias not in replaced for alias in self._known.others.get(name, ()))
+        if name not in self._named:
+            named, replaced = self._found
+            others = self._known.others.get(name, ())
+            self._named[name] = name in named or any(alias not in replaced for alias in others)
+        return self._named[name]
 
     def _look(self) -> tuple[set[Name], set[bytes]]:
         """The items that the submission names, and what stands for the ids of which it has the newest version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -109,6 +110,7 @@ class World:
         return answer
 
     async def apply(self) -> None:
+        """What the relay and the core would do."""
         for row in sorted(await rows(self.hub, outbox), key=lambda row: row.seq):
             if row.seq <= self.applied:
                 continue
@@ -259,6 +261,18 @@ async def test_it_is_said_what_a_revocation_does(world: World) -> None:
     await world.send(bundle(over(1, 3)))
     [item] = (await world.status(await world.send(bundle(host(1, "x.example")))))["items"]
     assert (item["fate"], "revoked this object" in item["reason"]) == ("skipped", True)
+
+
+async def test_both_ids_let_go_at_once(world: World) -> None:
+    """Neither submission may take the id that the other one changes for a live one."""
+    await world.send(bundle(*(host(n, f"h{n % 5}.example") for n in range(15))))
+    await asyncio.gather(
+        world.send(bundle(*(over(n, 2) for n in range(5)))),
+        world.send(bundle(*(host(n, "y.example", at=2) for n in range(5, 10)))),
+        world.send(bundle(*(nothing(n, 2) for n in range(10, 15)))),
+    )
+    await world.apply()
+    assert world.live == {Y}
 
 
 async def test_an_id_that_moves_is_told(world: World) -> None:

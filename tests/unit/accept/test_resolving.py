@@ -19,6 +19,7 @@ from tests.fakes import NOW_MS, SECRET, source_agreement
 ORIGIN = Origin("11111111-2222-4333-8444-555555555555", "alpha", NOW_MS)
 AT = "2026-01-01T00:00:00.000Z"
 AT_MS = 1_767_225_600_000
+DAY_2 = "2026-01-02T00:00:00.000Z"
 
 
 def id_of(type_: str, number: int) -> str:
@@ -141,6 +142,16 @@ def test_very_many_versions_take_no_time(revoked: bool) -> None:
     found = outcomes(resolved(*versions))
     assert time.perf_counter() - began < 15
     assert found == (["aside"] * 19_000 + ["refused"] * 1_000 if revoked else ["goes"] * 20_000)
+
+
+def test_very_many_ids_of_one_item_take_no_time() -> None:
+    moved = [indicator(n, "[domain-name:value = 'b.example']", modified=DAY_2) for n in range(20_000)]
+    before = {each["id"]: Alias((host("a.example"),), "indicator", AT_MS) for each in moved}
+    others = {host("a.example"): [alias_of(SECRET, "alpha", id_) for id_ in before]}
+    began = time.perf_counter()
+    found = resolved(*moved, known=Known(aliases=before, others=others)).changes(())
+    assert time.perf_counter() - began < 10
+    assert (found.gone, found.moved) == ([Gone(host("a.example"), "indicator")], 20_000)
 
 
 def test_pairs_of_a_submission_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
