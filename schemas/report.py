@@ -51,7 +51,7 @@ class Report(BaseModel):
     one that may have several entries stands several times."""
     gone: bool = False
     """The source holds the item no more, whatever its last word on it was: its id names something else or nothing,
-    its newest snapshot lacks it, or (then `revoked` too) the last of the ids by which it named the item was revoked.
+    its newest snapshot lacks it, or (then `revoked` too) the last of the ids by which it named it was revoked.
     Not for ever: a later report that is neither takes its place. `object`, `kind` and `value` may be empty."""
     context: tuple[str, ...] = ()
     """What the object is of, in words that stand beside it under the same terms: for enrichment, as `labels`."""
