@@ -26,7 +26,7 @@ KIND = "campaign"
 TYPE = "grouping"
 MIN_MEMBERS, MAX_MEMBERS = 2, 200
 MAX_KNOWN_MEMBERS = 1_000
-"""More are not kept: members that a recipient can't see may crowd out others, at worst it hears of no campaign."""
+"""More are not kept, those that fewest hold make room for others: who loses one hears at worst of no campaign."""
 
 _NAMES = {
     "domain": "Indicators under the registrable domain {}",
