@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from services.stream.runner import Place
 
-STALL_SECONDS = 90.0
+STALL_SECONDS = 45.0
 
 
 class Seen(NamedTuple):
