@@ -150,7 +150,7 @@ async def test_kafka_workers_join_die_and_leave_under_load(
 
 async def supervised(worker: Worker, start: Start, names: Names, store: Store, count: int) -> Worker:
     """Waits for the effects; a worker that ends by itself is started again. Kafka's consumers are known to stand
-    still at times after a rebalance: the worker notices (`stream/progress.py`), and its supervisor does the rest."""
+    still at times after a rebalance: the worker notices (`stream/progress.py`), its supervisor does the rest."""
     waiting = asyncio.create_task(wait_for_effects(store, count, seconds=200))
     while not waiting.done():
         if worker.process.poll() is not None:
