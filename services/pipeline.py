@@ -101,9 +101,7 @@ class _Desk:
         numbering = self.rules.compiled.numbering
         heard = merge(self.known(key), report, record_key, numbering, self.chunk.now_ms, self.window_ms)
         if heard is not None:
-            self.touched[key] = heard.known
-            if heard.at_once:
-                self.undecided[key] = None
+            self._note(key, heard.known, heard.at_once)
 
     def letter(self, letter: Letter) -> None:
         key = bytes.fromhex(letter.to)
@@ -122,9 +120,7 @@ class _Desk:
         known = self.known(key) or campaign.new(join, self.rules.compiled.numbering)
         told = campaign.told(known, member, standing, self._next_window_ms(key))
         if told is not None:
-            self.touched[key] = told.known
-            if told.at_once:
-                self.undecided[key] = None
+            self._note(key, told.known, told.at_once)
 
     def _answer(self, key: bytes, of: str, standing: Standing) -> None:
         known = self.known(key)
@@ -132,16 +128,18 @@ class _Desk:
             return
         told = references.told(known, of, standing, self._next_window_ms(key))
         if told is not None:
-            self.touched[key] = told.known
-            if told.at_once:
-                self.undecided[key] = None
+            self._note(key, told.known, told.at_once)
 
     def due(self, key: bytes) -> None:
         known = self.known(key)
         if known is not None:
-            self.touched[key] = known
-            if known.kind:
-                self.undecided[key] = None
+            self._note(key, known, at_once=bool(known.kind))
+
+    def _note(self, key: bytes, known: Known, at_once: bool) -> None:
+        """What is known of an item now, and whether it is to be decided in this chunk."""
+        self.touched[key] = known
+        if at_once:
+            self.undecided[key] = None
 
     def effects(self) -> Effects:
         # what bears on another item's score is decided before that item
@@ -250,8 +248,7 @@ class _Desk:
         known = Known.from_bytes(raw)
         if (released := release(known, self.chunk.now_ms)) is not known:
             # before anything else is heard: nothing waits longer, or shorter, for what comes late
-            self.touched[key] = released
-            self.undecided[key] = None
+            self._note(key, released, at_once=True)
         return released
 
     def raw(self, key: bytes) -> bytes | None:

@@ -20,7 +20,7 @@ from services.enrich.joins import Join
 from services.govern.compile import Compiled
 from services.govern.ledger import Lost
 from services.govern.obligations import Draft
-from services.govern.references import Told, kept
+from services.govern.references import Told, holders_of, kept
 
 KIND = "campaign"
 TYPE = "grouping"
@@ -58,7 +58,7 @@ def told(known: Known, member: str, standing: Standing, waiting_ms: int) -> Told
     if (standing.epoch, standing.counter) < (latest.epoch, latest.counter):
         return None
     # who lost the item in silence and never held it as a member of this campaign did not lose a member
-    robbed = from_hex(standing.gone) & (_holders(before) | from_hex(before.gone))
+    robbed = from_hex(standing.gone) & (holders_of(before) | from_hex(before.gone))
     standing = standing.model_copy(update={"gone": to_hex(Bits(robbed))})
     now = kept(before, standing)
     ends = {**known.ends, member: now}
@@ -77,8 +77,8 @@ def _with_room(known: Known, standing: Standing) -> Known:
     """Where there are too many, those that fewest hold make room: so that what few see can't crowd out the rest."""
     if len(known.ends) + len(known.arriving) < MAX_KNOWN_MEMBERS or not known.ends:
         return known
-    fewest = min(known.ends, key=lambda key: (_holders(known.ends[key]).bit_count(), key))
-    if _holders(known.ends[fewest]).bit_count() >= _holders(standing).bit_count():
+    fewest = min(known.ends, key=lambda key: (holders_of(known.ends[key]).bit_count(), key))
+    if holders_of(known.ends[fewest]).bit_count() >= holders_of(standing).bit_count():
         return known
     return known.model_copy(
         update={
@@ -86,10 +86,6 @@ def _with_room(known: Known, standing: Standing) -> Known:
             "arriving": {key: other for key, other in known.arriving.items() if key != fewest},
         }
     )
-
-
-def _holders(standing: Standing) -> Bits:
-    return union(from_hex(copy.to) for copy in standing.copies)
 
 
 def drafts(known: Known, compiled: Compiled, now_ms: int) -> list[tuple[Bits, Draft]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
+from schemas.bits import Bits, from_hex, to_hex, union
 from schemas.known import Known
 from schemas.outgoing import outgoing_id
 from schemas.reference import Seen, Standing
@@ -23,6 +23,8 @@ OUTGOING: Mapping[str, tuple[str, ...]] = {
 
 _HOLLOW = (frozenset({"report", "grouping"}), frozenset({"note", "opinion"}), frozenset({"sighting"}))
 """Types that say nothing by referring to one another alone."""
+
+_UNANSWERED = Standing()
 
 References = Iterable[tuple[str, str]]
 """(property, fingerprint in hex)."""
@@ -53,15 +55,14 @@ def ends_of(stix_type: str, references: References, ends: Mapping[str, Standing]
     required, some = int(everyone), 0
     for name in OUTGOING[stix_type]:
         keys = [key for property_, key in references if property_ == name and key != own]
-        holders = union(_holders(ends.get(key), hollow) for key in keys)
+        holders = union(holders_of(ends.get(key, _UNANSWERED), hollow) for key in keys)
         required &= holders
         some |= holders
     return Ends(Bits(required), Bits(some))
 
 
-def _holders(standing: Standing | None, hollow: frozenset[str]) -> Bits:
-    if standing is None:
-        return NOBODY
+def holders_of(standing: Standing, hollow: frozenset[str] = frozenset()) -> Bits:
+    """Who holds a copy of what the standing is of, copies of `hollow` types left out."""
     return union(from_hex(copy.to) for copy in standing.copies if copy.id.partition("--")[0] not in hollow)
 
 
@@ -72,10 +73,8 @@ def split(
     parts: list[tuple[int, dict[str, Any]]] = [(int(to), {})]
     for name in OUTGOING.get(stix_type, ()):
         for key in dict.fromkeys(key for property_, key in references if property_ == name):
-            standing = ends.get(key)
-            parts = [
-                piece for members, seen in parts for piece in _with_end(members, seen, name, standing or Standing())
-            ]
+            standing = ends.get(key, _UNANSWERED)
+            parts = [piece for members, seen in parts for piece in _with_end(members, seen, name, standing)]
     return [(Bits(members), seen) for members, seen in parts]
 
 

@@ -68,7 +68,7 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
     """Decides an item as it is known now. The same input always gives the same output, so a replay is harmless.
 
     An error denies: where the facts of a contribution can't be read nobody gets it, and where a copy can't be
-    made nobody gets any; the decision names the error.
+    made those don't whose copy it is; the decision names the error.
     """
     compiled = rules.compiled
     if known.sent.numbering != compiled.numbering:
