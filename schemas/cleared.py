@@ -30,6 +30,12 @@ class Copy(BaseModel):
     value: str = ""
     """Instead of the item's value where sources spell it differently (kind `complex`): else it would tell how a
     source spells it whose word this recipient may not see."""
+    kind: str = ""
+    """Instead of the item's kind, where the copy was reduced to a host."""
+    registrable_domain: str = ""
+    """Beside `kind`."""
+    urgent: bool = False
+    """Danger to life: it goes before all else that waits."""
     score: int | None = None
     """0 to 100, of the contributions that these recipients may see; None where the type has none."""
     active_until: str = ""

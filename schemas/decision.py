@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,8 +33,20 @@ class Judgement(BaseModel):
     groups: tuple[Group, ...]
 
 
+class Body(BaseModel):
+    """The copy that recipients (hex bit set) hold after the decision: SHA-256 (hex) of its bytes as they leave."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    to: str
+    sha256: str
+
+
 class Decision(BaseModel):
-    """The decision on one item version, contribution by contribution. `policy` is the hash of the rules used."""
+    """The decision on one item version, contribution by contribution. `policy` is the hash of the rules used.
+
+    It has no contents: what the item is, and what staff are shown of it, is `sealed` (see `services.sealing`).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -42,7 +54,6 @@ class Decision(BaseModel):
     id: str
     type: str
     kind: str
-    value: str
     epoch: int
     counter: int
     at_ms: int
@@ -51,8 +62,11 @@ class Decision(BaseModel):
     judgements: tuple[Judgement, ...]
     errors: tuple[str, ...] = ()
     """Rules that raised, as `rule: exception`: an error denies."""
-    background: dict[str, Any] = Field(default_factory=dict)
-    """For staff: contributions (without their texts), enrichment and score (see `services.govern.background`)."""
+    bodies: tuple[Body, ...] = ()
+    sealed: str = ""
+    """JSON for the hub itself: `value`, `route` (the key of its reports), and what staff are shown beside it: the
+    facts with where they come from, contributions (without their texts), enrichment and score (see
+    `services.govern.background`)."""
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(self, default=vars)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from schemas.compact import expand, squeeze
 from schemas.reference import Standing
+from schemas.report import Withdrawn
 
 NEVER_MS = (1 << 64) - 1
 HEADER_BYTES = 16
@@ -27,7 +28,7 @@ class Contribution(BaseModel):
     index: int
     object: dict[str, Any]
     markings: tuple[str, ...] = ()
-    granular: bool = False
+    granular: tuple[tuple[str, tuple[str, ...]], ...] = ()
     handling: dict[str, Any] = Field(default_factory=dict)
     revoked: bool = False
     created_ms: int
@@ -45,6 +46,14 @@ class Contribution(BaseModel):
     joins: tuple[tuple[str, str], ...] = ()
     reached: str = "0"
     """Who was ever sent a copy that was made from it (hex bit set): only to them its withdrawal can speak."""
+    withdrawn: Withdrawn = ""
+    """As in the report. What was said is gone then."""
+
+    @field_validator("granular", mode="before")
+    @classmethod
+    def _as_once_kept(cls, value: Any) -> Any:
+        """State of the first versions only says whether there are any: then nothing resolves them."""
+        return ((("unknown", ("type",)),) if value else ()) if isinstance(value, bool) else value
 
 
 class Feedback(BaseModel):
@@ -67,7 +76,8 @@ class Feedback(BaseModel):
 class Held(BaseModel):
     """One copy of an item that recipients (hex bit set) were sent.
 
-    `content` is the digest of its body without `modified`; empty for a tombstone.
+    `content` is the digest of its body without `modified`; empty for a tombstone. With `own` each of them has it
+    under an id and at times of its own, see `schemas.outgoing`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +88,7 @@ class Held(BaseModel):
     created_ms: int
     modified_ms: int
     last_seen_ms: int = 0
+    own: bool = False
 
 
 class Sent(BaseModel):
@@ -120,6 +131,10 @@ class Known(BaseModel):
     """Of all that it refers to and asked for, or, in a campaign, of its members; by fingerprint (hex)."""
     arriving: dict[str, Standing] = Field(default_factory=dict)
     """Of a campaign: what members are to be known as from `waiting_ms` on."""
+    wanted: dict[str, str] = Field(default_factory=dict)
+    """Of malware and identities: who may have what refers to it, by the fingerprint of that (hex bit sets)."""
+    wants: dict[str, str] = Field(default_factory=dict)
+    """What it told the malware and identities that it refers to, see `wanted`."""
     told: str = ""
     """Digest of its standing, as it was last told to those that asked."""
     joined: tuple[tuple[str, str], ...] = ()

@@ -16,7 +16,7 @@ _LETTER = b'{"to":'
 
 class Seen(BaseModel):
     """A copy of an item and those who hold it (hex bit set `to`). The rest is for campaigns; `created` as in its
-    body."""
+    body. `id` may be a placeholder for the ids of their own under which they hold it, see `schemas.outgoing`."""
 
     model_config = _FROZEN
 
@@ -30,7 +30,8 @@ class Seen(BaseModel):
 class Standing(BaseModel):
     """Who holds which copy of an item in its version (`epoch`, `counter`).
 
-    `gone` are those that held it and must not be told that they may have it no more.
+    `gone` are those that held it and must not be told that they may have it no more. `lacking` may have it as soon
+    as they may have something that refers to it.
     """
 
     model_config = _FROZEN
@@ -39,13 +40,15 @@ class Standing(BaseModel):
     counter: int = 0
     copies: tuple[Seen, ...] = ()
     gone: str = "0"
+    lacking: str = "0"
 
 
 class Letter(BaseModel):
     """To the item `to` (fingerprint in hex), from or about the item `of`.
 
     Without a standing `of` asks for that of `to`, to be sent under the key `route` (hex). With `join`, (kind,
-    value) of what joins items, `to` is the campaign of that, and is told of a member.
+    value) of what joins items, `to` is the campaign of that, and is told of a member. With `wants`, `of` refers to
+    `to`, and these may have it (hex bit set).
     """
 
     model_config = _FROZEN
@@ -55,6 +58,7 @@ class Letter(BaseModel):
     route: str = ""
     standing: Standing | None = None
     join: tuple[str, str] | None = None
+    wants: str | None = None
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(self, default=vars)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict
+
+Withdrawn = Literal["", "revoked", "consent"]
 
 
 class Report(BaseModel):
@@ -35,7 +37,9 @@ class Report(BaseModel):
     type: str
     object: dict[str, Any]
     markings: tuple[str, ...] = ()
-    granular: bool = False
+    granular: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(marking id, what it selects) of granular markings; of lists that lie in fields of their own (`references`,
+    `labels`) the selectors count the entries that are there."""
     handling: dict[str, Any] = {}
     revoked: bool = False
     created_ms: int
@@ -48,11 +52,14 @@ class Report(BaseModel):
     """The item's fingerprint (hex), where it is not the key of the record."""
     references: tuple[tuple[str, str], ...] = ()
     """What the object refers to, in order: (property, fingerprint in hex). `object` has none of these properties;
-    one that may have several entries stands several times."""
+    one that may have several entries stands several times. What the hub can't find has the fingerprint ""."""
     gone: bool = False
     """The source holds the item no more, whatever its last word on it was: its id names something else or nothing,
     its newest snapshot lacks it, or (then `revoked` too) the last of the ids by which it named it was revoked.
     Not for ever: a later report that is neither takes its place. `object`, `kind` and `value` may be empty."""
+    withdrawn: Withdrawn = ""
+    """The source takes back all that it said of the item, or the people concerned their consent to that. Only a
+    word that is newer than this report's `modified_ms` is heard after it."""
     context: tuple[str, ...] = ()
     """What the object is of, in words that stand beside it under the same terms: for enrichment, as `labels`."""
     joins: tuple[tuple[str, str], ...] = ()

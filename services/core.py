@@ -63,7 +63,7 @@ class CoreService:
         data = load(in_use(self._folder), secret=self._hub.secret)
         log.debug("data of enrichment: version %s", data.version)
         settings = self._hub.settings
-        return core(Rules(self._compiled, data), self._hub.secret, settings.window_seconds * 1000)
+        return core(Rules(self._compiled, data, self._hub.secret), settings.window_seconds * 1000)
 
     async def _watch(self, seen: str, service: StageService) -> None:
         while True:

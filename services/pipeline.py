@@ -43,12 +43,12 @@ def stamp_of(rules: Rules) -> bytes:
     return hashlib.blake2b(f"{rules.compiled.hash}/{rules.data.version}".encode(), digest_size=8).digest()
 
 
-def core(rules: Rules, secret: bytes, window_ms: int = WINDOW_MS) -> Stage:
+def core(rules: Rules, window_ms: int = WINDOW_MS) -> Stage:
     """dedupe · enrich · govern as one stage."""
     stamp = stamp_of(rules)
 
     def step(chunk: Chunk, state: Mapping[bytes, bytes]) -> Effects:
-        desk = _Desk(rules, secret, stamp, window_ms, chunk, state)
+        desk = _Desk(rules, stamp, window_ms, chunk, state)
         for record in chunk.records:
             if is_letter(record.value):
                 desk.letter(Letter.from_bytes(record.value))
@@ -83,7 +83,6 @@ class _Desk:
     """One call of the step: what its records come to, item by item."""
 
     rules: Rules
-    secret: bytes
     stamp: bytes
     window_ms: int
     chunk: Chunk
@@ -214,7 +213,7 @@ class _Desk:
         self._send(asker.route, Letter(to=asker.key.hex(), of=key.hex(), standing=standing))
 
     def _join(self, key: bytes, join: Join, standing: Standing) -> None:
-        to = named_fingerprint(self.secret, "campaign", *join)
+        to = named_fingerprint(self.rules.secret, "campaign", *join)
         self._send(to, Letter(to=to.hex(), of=key.hex(), standing=standing, join=join))
 
     def _send(self, route: bytes, letter: Letter) -> None:

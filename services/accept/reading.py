@@ -42,7 +42,7 @@ class Draft(NamedTuple):
     last_seen_ms: int
     identity: Ioc | None = None
     markings: tuple[str, ...] = ()
-    granular: bool = False
+    granular: tuple[tuple[str, tuple[str, ...]], ...] = ()
     handling: Mapping[str, Any] = {}
     revoked: bool = False
     labels: tuple[str, ...] = ()

@@ -114,7 +114,11 @@ def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
         first_seen_ms=_time(found, _FIRST_SEEN, created_ms),
         last_seen_ms=_time(found, _LAST_SEEN, modified_ms),
         markings=(*(id_.lower() for id_ in body.pop("object_marking_refs", ())), *by_tag),
-        granular=any("marking_ref" in marking for marking in body.get("granular_markings", ())),
+        granular=tuple(
+            (marking["marking_ref"], tuple(marking["selectors"]))
+            for marking in body.pop("granular_markings", ())
+            if "marking_ref" in marking
+        ),
         handling=terms,
         revoked=found.revoked,
         labels=(*labels, *_types_of(found)),

@@ -189,5 +189,5 @@ def _both(before: Contribution, after: Contribution) -> Contribution:
     if any(before.handling.get(name) != after.handling.get(name) for name in NARROWING):
         handling = {**before.handling, **after.handling, "consent": {"status": "unknown"}}
     return after.model_copy(
-        update={"markings": markings, "granular": before.granular or after.granular, "handling": handling}
+        update={"markings": markings, "granular": (*before.granular, *after.granular), "handling": handling}
     )

@@ -66,7 +66,7 @@ def facts_of(
         tlp=markings.tlp or (default_tlp if isinstance(default_tlp, Tlp) else None),
         pap=markings.pap or (default_pap if isinstance(default_pap, Pap) else None),
         markings=markings,
-        granular=contribution.granular,
+        granular=bool(contribution.granular),
         handling=handling,
         category=handling.category or defaults.category,
         purposes=frozenset(_stated(handling.purposes, defaults.purposes, PURPOSES)),

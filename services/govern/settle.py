@@ -28,6 +28,7 @@ from services.govern.ledger import Lost, Turn, generation, turn
 from services.govern.obligations import Draft, Local
 from services.govern.parting import Judged, part
 from services.govern.policy import DAY_MS, Verdict, decide, groups, wants_category
+from services.sealing import seal
 
 TEXTS_REMEMBERED = 4_096
 HUB = "(hub)"
@@ -36,10 +37,11 @@ HUB = "(hub)"
 
 @dataclass(frozen=True)
 class Rules:
-    """What an item is decided by: the compiled policy, and the data of enrichment."""
+    """What an item is decided by: the compiled policy, and the data of enrichment. `secret` is the hub's."""
 
     compiled: Compiled
     data: EnrichmentData
+    secret: bytes
 
     @cached_property
     def named(self) -> Named:
@@ -155,7 +157,6 @@ def _decision(
         id=outgoing_id(known.type, fingerprint, generation(known.sent)),
         type=known.type,
         kind=known.kind,
-        value=known.value,
         epoch=epoch,
         counter=known.counter,
         at_ms=local.now_ms,
@@ -163,7 +164,14 @@ def _decision(
         numbering=rules.compiled.numbering,
         judgements=judgements,
         errors=tuple(errors),
-        background=background(known, whole, joins, rules.compiled, rules.data.version, local),
+        sealed=seal(
+            rules.secret,
+            {
+                "value": known.value,
+                "route": known.route or fingerprint.hex(),
+                **background(known, whole, joins, rules.compiled, rules.data.version, local),
+            },
+        ),
     )
 
 

@@ -29,6 +29,7 @@ from services.accept.packing import Packed, compress_fates, decompress_fates, pr
 from services.accept.reading import Reading
 from services.hub import Hub
 from services.problems import RequestRefused, unknown_partner
+from services.sealing import unseal
 from services.share.access import may_receive
 from services.tables import (
     aliases,
@@ -153,7 +154,11 @@ def explain(hub: Hub, connection: Connection, asked: str, partner: str | None = 
     name_of = {bit: name for name, bit in hub.directory.bit_of.items()}
     return [
         _explained(
-            Decision.from_bytes(row.record), _in_feeds(connection, row.fingerprint, name_of), name_of, partner
+            hub.secret,
+            Decision.from_bytes(row.record),
+            _in_feeds(connection, row.fingerprint, name_of),
+            name_of,
+            partner,
         )
         for row in _decisions(connection, asked, _meant(hub, connection, asked))
     ]
@@ -194,9 +199,14 @@ def _in_feeds(connection: Connection, fingerprint: bytes, name_of: Mapping[int, 
 
 
 def _explained(
-    decision: Decision, held: Mapping[str, list[Document]], name_of: Mapping[int, str], partner: str | None
+    secret: bytes,
+    decision: Decision,
+    held: Mapping[str, list[Document]],
+    name_of: Mapping[int, str],
+    partner: str | None,
 ) -> Document:
     by_partner = verdicts(decision, name_of)
+    shown = unseal(secret, decision.sealed)
     names = sorted(by_partner.keys() | held.keys()) if partner is None else [partner]
     nothing = {"outcome": "deny", "rules": [], "contributions": []}
     return {
@@ -204,12 +214,12 @@ def _explained(
         "fingerprint": decision.fingerprint,
         "type": decision.type,
         "kind": decision.kind,
-        "value": decision.value,
+        "value": shown.pop("value"),
         "version": [decision.epoch, decision.counter],
         "at_ms": decision.at_ms,
         "policy": decision.policy,
         "errors": list(decision.errors),
-        **decision.background,
+        **shown,
         "partners": [
             {"partner": name, **by_partner.get(name, nothing), "feed": held.get(name, [])} for name in names
         ],

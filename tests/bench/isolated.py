@@ -157,7 +157,7 @@ async def _append(folder: Path, messages: Sequence[Message]) -> Cost:
 
 
 def _core(partners: Directory, messages: Sequence[Message], now_ms: int) -> tuple[Outputs, Cost]:
-    stage = core(Rules(compile_policy(partners), load(None)), SECRET)
+    stage = core(Rules(compile_policy(partners), load(None), SECRET))
     meter = _Meter()
     outputs: Outputs = {CLEARED.name: [], DECISIONS.name: []}
     for partition, records in enumerate(by_partition(messages, now_ms)):

@@ -43,7 +43,7 @@ class Recovered(NamedTuple):
 async def recover(folder: Path, agreements: Path, kept: str, items: int) -> Recovered:
     """Runs the core on all partitions, and no record comes."""
     store = Store(f"sqlite:///{folder / 'tocsin.db'}")
-    stage = core(Rules(compile_policy(introduced(store, agreements)), load(None)), bytes(32))
+    stage = core(Rules(compile_policy(introduced(store, agreements)), load(None), bytes(32)))
     streams = open_streams("sqlite:", store, open_state=open_state(kept, folder))
     await streams.start()
     service: Any = streams.run(stage)

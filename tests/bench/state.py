@@ -150,7 +150,7 @@ def _decided(partners: Directory, shapes: Sequence[Shape], sources: int) -> list
         for other in range(sources)
     ]
     packed, _, _ = isolated.accept(partners.agreements, bundles, now)
-    stage = core(Rules(compile_policy(partners), load(None)), bytes(32))
+    stage = core(Rules(compile_policy(partners), load(None), bytes(32)))
     kept = [MemoryState() for _ in range(PARTITIONS)]
 
     def step(chunk: Chunk) -> list[Message]:

@@ -18,9 +18,8 @@ from services import pipeline
 from services.govern.compile import Compiled
 from services.govern.settle import Rules
 from services.stream.types import Chunk, Record, Stage
-from tests.unit.govern.world import DATA, NOW_MS
+from tests.unit.govern.world import DATA, NOW_MS, SECRET
 
-SECRET = b"s" * 32
 WINDOW_MS = 60_000
 
 
@@ -64,7 +63,7 @@ class Core:
     def __init__(self, compiled: Compiled, *, window_ms: int = WINDOW_MS) -> None:
         self.compiled = compiled
         self.now_ms = NOW_MS
-        self.stage: Stage = pipeline.core(Rules(compiled, DATA), SECRET, window_ms)
+        self.stage: Stage = pipeline.core(Rules(compiled, DATA, SECRET), window_ms)
         self.state: list[dict[bytes, bytes]] = [{} for _ in range(PARTITIONS)]
         self.cleared: dict[str, Cleared] = {}
         self.decisions: dict[str, Decision] = {}

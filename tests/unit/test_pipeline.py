@@ -11,12 +11,11 @@ from schemas.topics import CLEARED, DECISIONS, REFERENCES
 from services import pipeline
 from services.govern.settle import Rules
 from services.stream.types import Chunk, Record
-from tests.unit.govern.world import DATA, DAY_MS, NOW_MS, SOURCE, agreement, world
+from tests.unit.govern.world import DATA, DAY_MS, NOW_MS, SECRET, SOURCE, agreement, world
 
 KEY = b"k" * 16
-SECRET = b"s" * 32
 COMPILED = world(agreement("all", max_age_days=30))
-CORE = pipeline.core(Rules(COMPILED, DATA), SECRET)
+CORE = pipeline.core(Rules(COMPILED, DATA, SECRET))
 
 
 def report(seq: int, at_ms: int = NOW_MS - DAY_MS) -> bytes:
@@ -105,7 +104,7 @@ def test_an_item_grows_too_old_without_any_report() -> None:
 
 def test_other_rules_want_everything_decided_again() -> None:
     state = {key: value for key, value in CORE.step(chunk(report(1)), {}).changes.items() if value}
-    other = pipeline.core(Rules(world(agreement("all"), agreement("new")), DATA), SECRET)
+    other = pipeline.core(Rules(world(agreement("all"), agreement("new")), DATA, SECRET))
     assert other.due_ms(state[KEY]) == 0
     effects = other.step(chunk(due=(KEY,)), state)
     assert len(Cleared.from_bytes(effects.outputs[0].value).copies) == 1

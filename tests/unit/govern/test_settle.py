@@ -16,7 +16,7 @@ from schemas.known import Contribution, Known
 from schemas.markings import Tlp, marking_id
 from services.govern.compile import Compiled
 from services.govern.settle import Rules, Settled, settle
-from tests.unit.govern.world import DATA, DAY_MS, NOW_MS, agreement, contribution, known, names, world
+from tests.unit.govern.world import DATA, DAY_MS, NOW_MS, SECRET, agreement, contribution, known, names, world
 
 KEY = bytes(16)
 SOURCES = ("alpha", "beta", "gamma")
@@ -30,7 +30,7 @@ WORLD = world(
 
 
 def decide(item: Known, compiled: Compiled = WORLD, now_ms: int = NOW_MS) -> Settled:
-    return settle(item, KEY, Rules(compiled, DATA), now_ms, 7)
+    return settle(item, KEY, Rules(compiled, DATA, SECRET), now_ms, 7)
 
 
 def says(item: Known, source: str, word: Contribution) -> Known:

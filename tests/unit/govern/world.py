@@ -16,6 +16,7 @@ from services.hub import Directory
 NOW_MS = 1_795_000_000_000  # 2026-11-18
 DAY_MS = 86_400_000
 DATA = load(None)
+SECRET = b"s" * 32
 
 
 def agreement(name: str, *, contributes: dict[str, Any] | None = None, **receives: Any) -> Agreement:

@@ -6,8 +6,10 @@ from schemas.bits import of, to_hex
 from schemas.decision import Decision, Group, Judgement, Outcome
 from schemas.rejected import Rejected
 from schemas.topics import DECISIONS, REJECTED
+from services.sealing import seal
 from services.stream.types import Batch, Position, Record
 from services.witness.agent import WitnessSink
+from tests.fakes import SECRET
 
 
 def group(outcome: Outcome, *to: int, rules: tuple[str, ...] = (), **obligations: str) -> Group:
@@ -20,13 +22,13 @@ def decision(*judgements: Judgement, **fields: object) -> Decision:
         "id": "indicator--1",
         "type": "indicator",
         "kind": "domain",
-        "value": "a.example",
         "epoch": 1,
         "counter": 1,
         "at_ms": 0,
         "policy": "0" * 64,
         "numbering": "n0",
         "judgements": judgements,
+        "sealed": seal(SECRET, {"value": fields.pop("value", "a.example"), "route": ""}),
     }
     return Decision.model_validate({**given, **fields})
 
