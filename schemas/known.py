@@ -133,6 +133,8 @@ class Known(BaseModel):
     """Of a campaign: what members are to be known as from `waiting_ms` on."""
     wanted: dict[str, str] = Field(default_factory=dict)
     """Of malware and identities: who may have what refers to it, by the fingerprint of that (hex bit sets)."""
+    lacking: str = "0"
+    """Who may have it as soon as they may have something that refers to it, see `reference.Standing`."""
     wants: dict[str, str] = Field(default_factory=dict)
     """What it told the malware and identities that it refers to, see `wanted`."""
     told: str = ""

@@ -53,6 +53,11 @@ def id_placeholder(stix_type: str, fingerprint: bytes, generation: int) -> str:
     return f"{_MARK}id/{stix_type}/{fingerprint.hex()}/{generation}"
 
 
+def shown_id(stix_type: str, fingerprint: bytes, generation: int, own: bool) -> str:
+    """The id under which recipients hold a copy; where each has its `own`, the placeholder for that."""
+    return (id_placeholder if own else outgoing_id)(stix_type, fingerprint, generation)
+
+
 def pseudonym_placeholder(text: str, epoch: str) -> str:
     """Stands for the recipient's own pseudonym of a text: the same for the same text within one `epoch`."""
     return f"{_MARK}name/{epoch}/{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"

@@ -104,7 +104,9 @@ class _Desk:
 
     def letter(self, letter: Letter) -> None:
         key = bytes.fromhex(letter.to)
-        if letter.standing is None:
+        if letter.wants is not None:
+            self._wanted(key, letter.of, letter.wants)
+        elif letter.standing is None:
             self._ask(key, askers.Asker(bytes.fromhex(letter.of), bytes.fromhex(letter.route)))
         elif letter.join is not None:
             self._member(key, letter.join, letter.of, letter.standing)
@@ -128,6 +130,12 @@ class _Desk:
         told = references.told(known, of, standing, self._next_window_ms(key))
         if told is not None:
             self._note(key, told.known, told.at_once)
+
+    def _wanted(self, key: bytes, of: str, who: str) -> None:
+        known = self.known(key)
+        after = known and references.wanted(known, of, who)
+        if after is not None and after is not known:
+            self._note(key, after, at_once=True)
 
     def due(self, key: bytes) -> None:
         known = self.known(key)
@@ -172,14 +180,14 @@ class _Desk:
             self.outputs.append(Output(CLEARED.name, key, settled.cleared.to_bytes()))
         if settled.decision:
             self.outputs.append(Output(DECISIONS.name, key, settled.decision.to_bytes()))
-        known = self._telling(key, settled)
+        known = self._wanting(key, self._telling(key, settled), settled.referring)
         self.touched[key] = known
         self.may_see[key] = settled.may_see
         self.changes[key] = known.to_bytes(self.stamp, settled.due_ms)
 
     def _asking(self, key: bytes, known: Known) -> Known:
         """Asks for the standing of what the item refers to and did not ask for so far; forgets all other ends."""
-        if known.type not in references.OUTGOING or known.kind == campaign.KIND:
+        if known.kind == campaign.KIND:
             return known
         words = (*known.contributions.values(), *known.waiting.values())
         wanted = list(references.asked_for(known.type, (pair for word in words for pair in word.references)))
@@ -208,6 +216,13 @@ class _Desk:
             if join not in settled.joins:
                 self._join(key, join, Standing(epoch=standing.epoch, counter=standing.counter))
         return known.model_copy(update={"told": digest, "joined": tuple(settled.joins)})
+
+    def _wanting(self, key: bytes, known: Known, referring: Bits) -> Known:
+        """Tells the malware and identities that it refers to who lacks nothing but that to have them."""
+        wants = references.wants(known, referring)
+        for end, who in wants.letters.items():
+            self._send(bytes.fromhex(end), Letter(to=end, of=key.hex(), wants=who))
+        return known if wants.now == known.wants else known.model_copy(update={"wants": wants.now})
 
     def _tell(self, asker: askers.Asker, key: bytes, standing: Standing) -> None:
         self._send(asker.route, Letter(to=asker.key.hex(), of=key.hex(), standing=standing))
@@ -274,7 +289,12 @@ def _for(standing: Standing, who: Bits) -> Standing:
 def _digest(settled: Settled) -> str:
     """Of what others are told; empty where there is nothing to tell."""
     standing, joins = settled.standing, settled.joins
-    if not standing.copies and standing.gone == "0":
+    if not standing.copies and standing.gone == standing.lacking == "0":
         return ""
-    shown = [standing.copies, standing.gone, [[*join, to_hex(who)] for join, who in joins.items()]]
+    shown = [
+        standing.copies,
+        standing.gone,
+        standing.lacking,
+        [[*join, to_hex(who)] for join, who in joins.items()],
+    ]
     return hashlib.blake2b(orjson.dumps(shown, default=vars), digest_size=12).hexdigest()

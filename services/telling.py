@@ -26,6 +26,9 @@ def _item(item: Mapping[str, Any], rules: Mapping[str, str]) -> str:
         live = [copy["object"] for copy in copies if copy["live"]]
         if live:
             lines.append(f"  + {row['partner']:<16} got {_form(live[0])}")
+            if row.get("obligations"):
+                lines.append(f"      without: {_obligations(row['obligations'])}  ({', '.join(row['rules'])})")
+                used |= set(row["rules"])
         elif copies:
             lines.append(f"  x {row['partner']:<16} was told that it is withdrawn")
         else:
@@ -33,6 +36,12 @@ def _item(item: Mapping[str, Any], rules: Mapping[str, str]) -> str:
             used |= set(row["rules"])
     lines += [f"      {rule}: {rules.get(rule, '')}" for rule in sorted(used)]
     return "\n".join(lines)
+
+
+def _obligations(obligations: Mapping[str, str]) -> str:
+    shown = [f"{clip(selector)} ({technique})" for selector, technique in sorted(obligations.items())]
+    more = [f"and {len(shown) - MAX_SHOWN} more"] if len(shown) > MAX_SHOWN else []
+    return ", ".join([*shown[:MAX_SHOWN], *more])
 
 
 def _form(body: Mapping[str, Any]) -> str:
@@ -50,6 +59,7 @@ def _known(item: Mapping[str, Any]) -> Iterator[str]:
     words = item.get("contributions", ())
     for word in words[:MAX_SHOWN]:
         yield f"  said by   {_word(word)}"
+        yield from _terms(item.get("facts", {}).get(word["source"], {}))
     if len(words) > MAX_SHOWN:
         yield f"            and {len(words) - MAX_SHOWN} more"
     for one in item.get("feedback", ())[:MAX_SHOWN]:
@@ -81,6 +91,25 @@ def _word(word: Mapping[str, Any]) -> str:
         *(state for state in ("revoked", "gone") if word[state]),
     ]
     return ", ".join(parts)
+
+
+def _terms(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What the rules go by, each with where it comes from."""
+    stated = [
+        f"{name.replace('_', ' ')} {_plain(value)} ({origin})"
+        for name, (value, origin) in facts.items()
+        if value not in (None, [], {}, False)
+    ]
+    if stated:
+        yield f"            {'; '.join(stated)}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{clip(str(name))}: {_plain(part)}" for name, part in list(value.items())[:MAX_SHOWN])
+    if isinstance(value, list):
+        return " ".join(map(_plain, value[:MAX_SHOWN]))
+    return "yes" if value is True else clip(str(value))
 
 
 def _facts(found: Mapping[str, Any]) -> Iterator[str]:

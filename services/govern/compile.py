@@ -41,13 +41,20 @@ class Compiled:
     types: Mapping[str, Bits]
     max_age: tuple[tuple[int, Bits], ...]
     min_confidence: tuple[tuple[int, Bits], ...]
+    purpose_sets: tuple[tuple[frozenset[str], Bits], ...]
+    """Recipients parted by all the purposes that they use items for."""
+    kinds: Mapping[str, Bits]
     governmental: Bits
     """Governments, and whoever a state controls."""
-    within_reach: Mapping[str, Bits]
-    """By state: its government and whoever it controls, those of states that a pact allies with it, and whoever is
-    in its jurisdiction."""
+    controlled: Mapping[str, Bits]
+    """By state: its government, and whoever it controls."""
+    allied: Mapping[str, Bits]
+    """By state: the same of the states that a pact allies with it."""
+    compelled: Mapping[str, Bits]
+    """By state: the private recipients in its jurisdiction."""
     state_capable: frozenset[str]
     sources: Mapping[str, Contributes]
+    source_names: Mapping[str, str]
     markings: Mapping[str, str]
 
     def in_force(self, now_ms: int) -> Bits:
@@ -78,7 +85,9 @@ def compile_policy(directory: Directory) -> Compiled:
         distinct = sorted({value(terms) for terms in receives.values()})
         return tuple((bound, who(partial(_equals, value, bound))) for bound in distinct)
 
-    terms = [(_midnight_ms(p.starts), _midnight_ms(p.ends), number[p.id]) for p in _partners(agreements, number)]
+    partners = _partners(agreements, number)
+    controlled = _joined((state, number[p.id]) for p in partners for state in _states_of(p))
+    terms = [(_midnight_ms(p.starts), _midnight_ms(p.ends), number[p.id]) for p in partners]
     turns = tuple(sorted({at for starts, ends, _ in terms for at in (starts, ends)}))
 
     def in_force(at_ms: int) -> Bits:
@@ -99,12 +108,15 @@ def compile_policy(directory: Directory) -> Compiled:
         types=by(lambda terms: terms.types),
         max_age=bounds(lambda terms: terms.max_age_days),
         min_confidence=bounds(lambda terms: terms.min_confidence),
-        governmental=union(
-            number[p.id] for p in _partners(agreements, number) if p.kind == "government" or p.controlled_by
-        ),
-        within_reach=_within_reach(_partners(agreements, number), number, directory.policy.pacts),
+        purpose_sets=_purpose_sets(receives, number),
+        kinds=_joined((p.kind, number[p.id]) for p in partners),
+        governmental=union(controlled.values()),
+        controlled=controlled,
+        allied=_allied(controlled, directory.policy.pacts),
+        compelled=_joined((p.jurisdiction, number[p.id]) for p in partners if not _states_of(p)),
         state_capable=frozenset(directory.policy.state_capable),
         sources={name: a.contributes for name, a in agreements.items() if a.contributes},
+        source_names={name: a.partner.name for name, a in agreements.items() if a.contributes},
         markings={**SHIPPED, **directory.policy.markings},
     )
 
@@ -113,24 +125,31 @@ def _partners(agreements: Mapping[str, Agreement], names: Iterable[str]) -> list
     return [agreements[name].partner for name in names]
 
 
-def _within_reach(
-    partners: Iterable[Partner], number: Mapping[str, Bits], pacts: Iterable[tuple[str, str]]
-) -> dict[str, Bits]:
-    controlled: dict[str, int] = defaultdict(int)
-    compelled: dict[str, int] = defaultdict(int)
-    for partner in partners:
-        compelled[partner.jurisdiction] |= number[partner.id]
-        states = {*partner.controlled_by, *([partner.jurisdiction] if partner.kind == "government" else [])}
-        for state in states:
-            controlled[state] |= number[partner.id]
-    allied: dict[str, set[str]] = defaultdict(set)
-    for one, other in pacts:
-        allied[one].add(other)
-        allied[other].add(one)
-    return {
-        state: Bits(compelled[state] | controlled[state] | union(controlled[ally] for ally in allied[state]))
-        for state in {*compelled, *controlled, *allied}
-    }
+def _states_of(partner: Partner) -> frozenset[str]:
+    """The states that control it; a government is controlled by its own."""
+    return frozenset((*partner.controlled_by, *([partner.jurisdiction] if partner.kind == "government" else ())))
+
+
+def _joined(pairs: Iterable[tuple[str, Bits]]) -> dict[str, Bits]:
+    sets: dict[str, Bits] = {}
+    for name, who in pairs:
+        sets[name] = Bits(sets.get(name, NOBODY) | who)
+    return sets
+
+
+def _allied(controlled: Mapping[str, Bits], pacts: Iterable[tuple[str, str]]) -> dict[str, Bits]:
+    both_ways = [pair for one, other in pacts for pair in ((one, other), (other, one))]
+    return _joined((state, controlled.get(ally, NOBODY)) for state, ally in both_ways)
+
+
+def _purpose_sets(
+    receives: Mapping[str, Receives], number: Mapping[str, Bits]
+) -> tuple[tuple[frozenset[str], Bits], ...]:
+    sets: dict[frozenset[str], Bits] = {}
+    for name, terms in receives.items():
+        purposes = frozenset[str](terms.purposes)
+        sets[purposes] = Bits(sets.get(purposes, NOBODY) | number[name])
+    return tuple(sets.items())
 
 
 def _equals(value: Callable[[Receives], int], bound: int, terms: Receives) -> bool:

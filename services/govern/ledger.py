@@ -8,20 +8,24 @@ nobody else; what was withdrawn under an id is never shared again with it under 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
-from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
+from schemas.bits import NOBODY, Bits, from_hex, members, of, to_hex, union
 from schemas.cleared import Copy
 from schemas.known import Held, Sent
-from schemas.outgoing import outgoing_id
+from schemas.outgoing import fill, has_placeholders, own_delay_ms, shown_id
 from schemas.timestamps import format_time
 from services.govern.obligations import Draft, tombstone
+from services.govern.references import leaving
 
 MAX_GENERATIONS = 32
 """What was withdrawn from somebody so many times goes to them no more: each time leaves a tombstone for ever."""
+
+OWN_TIMES_MS = 3_600_000
+"""So far the times of redacted copies lie apart that are released together."""
 
 
 class Lost(NamedTuple):
@@ -32,24 +36,46 @@ class Lost(NamedTuple):
     """Those to whom lifecycle speaks (revoked, consent withdrawn): told even when they had fallen silent."""
 
 
+class Shown(NamedTuple):
+    """A copy that is in feeds now, for all that hold it: its id may be a placeholder (see `schemas.outgoing`)."""
+
+    to: Bits
+    body: dict[str, Any]
+    category: str
+
+
 class Turn(NamedTuple):
     """The ledger after a decision, and the whole set of copies that the feeds shall show."""
 
     sent: Sent
     copies: tuple[Copy, ...]
+    shown: tuple[Shown, ...] = ()
 
 
-def turn(sent: Sent, drafts: Sequence[tuple[Bits, Draft]], lost: Lost, stix_type: str, fingerprint: bytes) -> Turn:
+class Item(NamedTuple):
+    """What is turned: its STIX type and fingerprint; `key_of` gives the key of the recipient with a number."""
+
+    type: str
+    fingerprint: bytes
+    key_of: Callable[[int], bytes]
+    now_ms: int
+
+
+def turn(sent: Sent, drafts: Sequence[tuple[Bits, Draft]], lost: Lost, item: Item) -> Turn:
     """Moves everyone to what was decided. `drafts` are disjoint sets of recipients and the copy of each."""
     permitted = union(to for to, _ in drafts)
     live: list[Held] = []
     copies: list[Copy] = []
-    for to, draft in drafts:
-        for held, body in _copies_of(to, draft, sent, stix_type, fingerprint):
-            live.append(held)
-            copies.append(_copy(held, body, draft))
-    gone: list[Held] = []
+    shown: list[Shown] = []
     withdrawn = list(sent.withdrawn)
+    for to, draft in drafts:
+        for held, body, replaced in _copies_of(to, draft, sent, item):
+            live.append(held)
+            copies += _copies(held, body, draft, item)
+            shown.append(Shown(_to(held), body, draft.category))
+            if replaced is not None:
+                withdrawn += _part(_withdraw(replaced), _to(held))
+    gone: list[Held] = []
     for held in sent.live:
         left = _to(held) & ~permitted
         withdrawn += _part(_withdraw(held), left & lost.withdrawn)
@@ -62,48 +88,72 @@ def turn(sent: Sent, drafts: Sequence[tuple[Bits, Draft]], lost: Lost, stix_type
     after = Sent(
         numbering=sent.numbering, live=tuple(_join(live)), gone=tuple(_join(gone)), withdrawn=tuple(withdrawn)
     )
-    return Turn(after, (*_one_each(copies), *(_tombstone_copy(h, stix_type, fingerprint) for h in withdrawn)))
+    tombstones = (copy for held in withdrawn for copy in _tombstone_copies(held, item))
+    return Turn(after, (*_one_each(copies), *tombstones), tuple(shown))
 
 
-def generation(sent: Sent) -> int:
+def generation(sent: Sent, own: bool = False) -> int:
     """The generation of the id that somebody gets who never held the item.
 
     The present holders' if there are any, so that recipients can deduplicate among each other; else one that
-    nobody knows as withdrawn.
+    nobody knows as withdrawn. Ids that each has for itself (`own`) need not agree.
     """
-    if sent.live:
-        return max(held.generation for held in sent.live)
-    return max((held.generation + 1 for held in sent.withdrawn), default=0)
+    if own:
+        return 0
+    if live := [held.generation for held in sent.live if not held.own]:
+        return max(live)
+    return max((held.generation + 1 for held in sent.withdrawn if not held.own), default=0)
 
 
 def _copies_of(
-    to: Bits, draft: Draft, sent: Sent, stix_type: str, fingerprint: bytes
-) -> Iterable[tuple[Held, dict[str, Any]]]:
-    """The copy of each part of `to`: parted by what its members hold, so that nobody's dates touch another's."""
+    to: Bits, draft: Draft, sent: Sent, item: Item
+) -> Iterable[tuple[Held, dict[str, Any], Held | None]]:
+    """The copy of each part of `to`, and what it takes the place of under another id.
+
+    Parted by what its members hold, so that nobody's dates touch another's.
+    """
     rest = int(to)
+    rewritten = any(has_placeholders(draft.body.get(name)) for name in leaving(item.type))
     for former in (*sent.live, *sent.gone):
         if part := rest & _to(former):
             rest &= ~part
-            yield _next(Bits(part), draft, former, former in sent.live, stix_type, fingerprint)
-    current = generation(sent)
-    for members, number in _by_generation(rest, sent.withdrawn, current):
+            if _keeps_its_id(former, draft, rewritten):
+                yield *_next(Bits(part), draft, former, former in sent.live, item), None
+            else:
+                for held, body in _first(part, draft, draft.redacted or rewritten, sent, item):
+                    yield held, body, former
+    for held, body in _first(rest, draft, draft.redacted or rewritten, sent, item):
+        yield held, body, None
+
+
+def _keeps_its_id(former: Held, draft: Draft, rewritten: bool) -> bool:
+    """The choice of id stands as it was made at the first sending, but for two cases: what was redacted and is no
+    more gets the id that all have; and what comes to refer to an id that one recipient alone has can't go on under
+    one by which two could tell that they hold the same."""
+    return former.own == (draft.redacted or rewritten) or (not former.own and not rewritten)
+
+
+def _first(rest: int, draft: Draft, own: bool, sent: Sent, item: Item) -> Iterator[tuple[Held, dict[str, Any]]]:
+    """The first copy of those who hold none under this kind of id."""
+    created_ms = item.now_ms if own else draft.created_ms
+    modified_ms = item.now_ms if own else max(draft.modified_ms, draft.created_ms)
+    withdrawn = [held for held in sent.withdrawn if held.own == own]
+    for some, number in _by_generation(rest, withdrawn, generation(sent, own)):
         if number > MAX_GENERATIONS:
             continue
-        body = _body(draft, number, draft.created_ms, stix_type, fingerprint)
-        modified_ms = max(draft.modified_ms, draft.created_ms)
-        yield _held(members, draft, body, number, draft.created_ms, modified_ms), body
+        body = _body(draft, number, own, created_ms, item)
+        yield _held(some, draft, body, number, own, created_ms, modified_ms), body
 
 
-def _next(
-    to: Bits, draft: Draft, former: Held, is_live: bool, stix_type: str, fingerprint: bytes
-) -> tuple[Held, dict[str, Any]]:
+def _next(to: Bits, draft: Draft, former: Held, is_live: bool, item: Item) -> tuple[Held, dict[str, Any]]:
     """The next copy of those that hold `former`; the same one, if nothing that they see changes."""
-    body = _body(draft, former.generation, former.created_ms, stix_type, fingerprint)
+    body = _body(draft, former.generation, former.own, former.created_ms, item)
     if is_live and former.content == _digest(body, draft):
         same = former.model_copy(update={"to": to_hex(to), "last_seen_ms": draft.last_seen_ms})
         return same, body
-    modified_ms = max(draft.modified_ms, former.created_ms, former.modified_ms + 1)
-    return _held(to, draft, body, former.generation, former.created_ms, modified_ms), body
+    source_ms = item.now_ms if former.own else draft.modified_ms
+    modified_ms = max(source_ms, former.created_ms, former.modified_ms + 1)
+    return _held(to, draft, body, former.generation, former.own, former.created_ms, modified_ms), body
 
 
 def _by_generation(rest: int, withdrawn: Iterable[Held], current: int) -> list[tuple[Bits, int]]:
@@ -119,11 +169,14 @@ def _by_generation(rest: int, withdrawn: Iterable[Held], current: int) -> list[t
     return [(Bits(members), number) for number, members in sorted(parts.items())]
 
 
-def _body(draft: Draft, number: int, created_ms: int, stix_type: str, fingerprint: bytes) -> dict[str, Any]:
-    return draft.body | {"id": outgoing_id(stix_type, fingerprint, number), "created": format_time(created_ms)}
+def _body(draft: Draft, number: int, own: bool, created_ms: int, item: Item) -> dict[str, Any]:
+    id_ = shown_id(item.type, item.fingerprint, number, own)
+    return draft.body | {"id": id_, "created": format_time(created_ms)}
 
 
-def _held(to: Bits, draft: Draft, body: dict[str, Any], number: int, created_ms: int, modified_ms: int) -> Held:
+def _held(
+    to: Bits, draft: Draft, body: dict[str, Any], number: int, own: bool, created_ms: int, modified_ms: int
+) -> Held:
     return Held(
         to=to_hex(to),
         content=_digest(body, draft),
@@ -131,7 +184,32 @@ def _held(to: Bits, draft: Draft, body: dict[str, Any], number: int, created_ms:
         created_ms=created_ms,
         modified_ms=modified_ms,
         last_seen_ms=draft.last_seen_ms,
+        own=own,
     )
+
+
+def _copies(held: Held, body: dict[str, Any], draft: Draft, item: Item) -> Iterator[Copy]:
+    """One copy for all that hold it; for each its own where something in it is made out to one recipient."""
+    whole = _copy(held, body | {"modified": format_time(held.modified_ms)}, draft)
+    if not held.own and not has_placeholders(body):
+        yield whole
+        return
+    for bit, made_out in _made_out(held, whole.body, item):
+        yield whole.model_copy(
+            update={"to": to_hex(of([bit])), "digest": f"{whole.digest}.{bit:x}", "body": made_out}
+        )
+
+
+def _made_out(held: Held, body: dict[str, Any], item: Item) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A body for each recipient by its number. The times of a redacted copy are of its release, and differ."""
+    for bit in members(_to(held)):
+        key = item.key_of(bit)
+        made_out = fill(body, key)
+        if held.own:
+            delay_ms = own_delay_ms(item.fingerprint, key, OWN_TIMES_MS)
+            made_out["created"] = format_time(held.created_ms - delay_ms)
+            made_out["modified"] = format_time(held.modified_ms - delay_ms)
+        yield bit, made_out
 
 
 def _copy(held: Held, body: dict[str, Any], draft: Draft) -> Copy:
@@ -140,33 +218,53 @@ def _copy(held: Held, body: dict[str, Any], draft: Draft) -> Copy:
         to=held.to,
         live=True,
         digest=f"{held.content}.{held.modified_ms:x}",
-        body=body | {"modified": format_time(held.modified_ms)},
+        body=body,
         category=draft.category,
         confidence=draft.confidence,
         first_seen=format_time(draft.first_seen_ms),
         last_seen=format_time(draft.last_seen_ms),
         tlp=draft.tlp.label,
         value=draft.value,
+        kind=draft.kind,
+        registrable_domain=draft.registrable_domain,
+        urgent=draft.urgent,
         score=None if view is None else view.score.value,
         active_until="" if view is None or view.active_until_ms is None else format_time(view.active_until_ms),
     )
 
 
-def _tombstone_copy(held: Held, stix_type: str, fingerprint: bytes) -> Copy:
-    id_ = outgoing_id(stix_type, fingerprint, held.generation)
-    return Copy(
+def _tombstone_copies(held: Held, item: Item) -> Iterator[Copy]:
+    id_ = shown_id(item.type, item.fingerprint, held.generation, held.own)
+    whole = Copy(
         to=held.to,
         live=False,
         digest=f"withdrawn.{held.generation}.{held.created_ms:x}.{held.modified_ms:x}",
-        body=tombstone(stix_type, id_, held.created_ms, held.modified_ms),
+        body=tombstone(item.type, id_, held.created_ms, held.modified_ms),
     )
+    if not held.own:
+        yield whole
+        return
+    for bit, made_out in _made_out(held, whole.body, item):
+        made_out |= {"valid_from": made_out["created"]} if "valid_from" in made_out else {}
+        yield whole.model_copy(
+            update={"to": to_hex(of([bit])), "digest": f"{whole.digest}.{bit:x}", "body": made_out}
+        )
 
 
 def _one_each(copies: Iterable[Copy]) -> list[Copy]:
     """Recipients of different contributions that come to exactly the same copy get it as one."""
     same: dict[tuple[object, ...], Copy] = {}
     for copy in copies:
-        shown = (copy.digest, copy.confidence, copy.last_seen, copy.tlp, copy.value, copy.score, copy.active_until)
+        shown = (
+            copy.digest,
+            copy.urgent,
+            copy.confidence,
+            copy.last_seen,
+            copy.tlp,
+            copy.value,
+            copy.score,
+            copy.active_until,
+        )
         before = same.get(shown)
         to = from_hex(copy.to) | (from_hex(before.to) if before else NOBODY)
         same[shown] = copy.model_copy(update={"to": to_hex(Bits(to))})
@@ -179,9 +277,9 @@ def _withdraw(held: Held) -> Held:
 
 def _join(helds: Iterable[Held]) -> list[Held]:
     """Equal copies of several sets of recipients as one, in an order of their own."""
-    joined: dict[tuple[int, str, int, int, int], int] = {}
+    joined: dict[tuple[int, str, int, int, int, bool], int] = {}
     for held in helds:
-        key = (held.generation, held.content, held.created_ms, held.modified_ms, held.last_seen_ms)
+        key = (held.generation, held.content, held.created_ms, held.modified_ms, held.last_seen_ms, held.own)
         joined[key] = joined.get(key, 0) | _to(held)
     return [
         Held(
@@ -191,8 +289,9 @@ def _join(helds: Iterable[Held]) -> list[Held]:
             created_ms=created,
             modified_ms=modified,
             last_seen_ms=seen,
+            own=own,
         )
-        for (g, c, created, modified, seen), to in sorted(joined.items())
+        for (g, c, created, modified, seen, own), to in sorted(joined.items())
     ]
 
 
@@ -207,5 +306,5 @@ def _to(held: Held) -> Bits:
 
 def _digest(body: dict[str, Any], draft: Draft) -> str:
     """Of all that makes a copy another one: not of `modified`, and not of the last sighting."""
-    shown = [body, draft.category, draft.first_seen_ms]
+    shown = [body, draft.category, draft.first_seen_ms, *([draft.urgent] if draft.urgent else [])]
     return hashlib.blake2b(orjson.dumps(shown, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()

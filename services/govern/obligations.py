@@ -5,14 +5,14 @@ References are in no list: those that leave are in `services.govern.references`,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 
 from schemas.enrichment import extension
 from schemas.fingerprint import Ioc
-from schemas.handling import HANDLING_ID
+from schemas.handling import HANDLING_ID, PURPOSES
 from schemas.known import Contribution, Feedback, Known
 from schemas.markings import Pap, Tlp, from_tag, marking_id
 from schemas.patterns import generate
@@ -23,6 +23,7 @@ from services.govern.facts import Facts
 
 _COMMON = ("confidence", "labels", "lang", "external_references")
 _NAMED = ("name", "description", *_COMMON)
+_PLACE = ("latitude", "longitude", "precision")
 ALLOWED: Mapping[str, tuple[str, ...]] = {
     "indicator": (
         *("name", "description", "indicator_types", "pattern", "pattern_type", "pattern_version"),
@@ -44,6 +45,16 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
         *("resource_level", "primary_motivation", *_NAMED),
     ),
     "identity": ("roles", "identity_class", "sectors", "contact_information", *_NAMED),
+    "location": (
+        "region",
+        "country",
+        "administrative_area",
+        "city",
+        "street_address",
+        "postal_code",
+        *_PLACE,
+        *_NAMED,
+    ),
     "vulnerability": _NAMED,
     "course-of-action": _NAMED,
     "infrastructure": (
@@ -65,6 +76,7 @@ _NOTHING_ID = "identity--8c6af861-7b20-41ef-9b59-6344fd872a8f"
 _NEUTRAL: Mapping[str, Mapping[str, Any]] = {
     "indicator": {"pattern": "[domain-name:value = 'withdrawn.invalid']", "pattern_type": "stix"},
     "malware": {"is_family": False},
+    "location": {"region": "world"},
     "relationship": {"relationship_type": "related-to", "source_ref": _NOTHING_ID, "target_ref": _NOTHING_ID},
     "sighting": {"sighting_of_ref": _NOTHING_ID},
     "report": {"published": "1970-01-01T00:00:00.000Z", "object_refs": [_NOTHING_ID]},
@@ -76,16 +88,26 @@ _RELIABILITY = "ABCDEF"  # Admiralty, best first
 
 
 class Visible(NamedTuple):
-    """One contribution that a recipient may see."""
+    """One contribution that a recipient may see, as far as it may.
+
+    `redacted` says that something of what its source said is left out, `generalised` that the states of those
+    affected are. `ioc` is what its pattern was reduced to.
+    """
 
     source: str
     contribution: Contribution
     facts: Facts
     reliability: str
+    redacted: bool = False
+    generalised: bool = False
+    ioc: Ioc | None = None
 
 
 class Draft(NamedTuple):
-    """A merged copy before it has an id and dates of its own. Times are ms since 1970."""
+    """A merged copy before it has an id and dates of its own. Times are ms since 1970.
+
+    A `redacted` copy goes out under an id that each recipient has for itself.
+    """
 
     body: dict[str, Any]
     created_ms: int
@@ -100,24 +122,35 @@ class Draft(NamedTuple):
     """What enrichment adds, of an indicator."""
     whole: bool = False
     """Whether it is made of all that is known of the item."""
+    redacted: bool = False
+    kind: str = ""
+    """Where the item was reduced to another one, which `value` then is."""
+    registrable_domain: str = ""
+    urgent: bool = False
 
 
 class Local(NamedTuple):
-    """What enrichment goes by: what local data say of the item's value and of texts, and the clock."""
+    """What enrichment goes by: what local data say of the item's value, of others and of texts, and the clock."""
 
     context: Context
     named: Named
     now_ms: int
+    look: Callable[[Ioc], Context]
 
 
 def merge_visible(
-    known: Known, visible: Sequence[Visible], feedback: Sequence[tuple[Feedback, str]], local: Local
+    known: Known,
+    visible: Sequence[Visible],
+    feedback: Sequence[tuple[Feedback, str]],
+    local: Local,
+    source_names: Mapping[str, str],
 ) -> Draft:
     """The copy that a recipient of exactly these contributions and this feedback (each with its source's
     reliability) gets; nothing in it comes from any other.
 
     Single values come from the most reliable contribution that has them, the newest among equals; lists are
-    joined. The copy carries the strictest markings of what went into it.
+    joined. The copy carries the strictest markings of what is left in it. `source_names` are of those that want to
+    be named.
     """
     ranked = sorted(visible, key=_rank)
     objects = [v.contribution.object for v in ranked]
@@ -126,13 +159,20 @@ def merge_visible(
         value = _merged(name, objects)
         if value not in (None, [], ""):
             body[name] = value
+    for v in ranked:
+        if v.source in source_names and not v.redacted:
+            body["external_references"] = _naming(body.get("external_references", []), source_names[v.source])
     confidence = next((v.facts.confidence for v in ranked if v.facts.confidence is not None), None)
-    if confidence is not None:
+    if confidence is not None and _kept("confidence", ranked):
         body["confidence"] = confidence
     first_seen_ms = min(v.contribution.first_seen_ms for v in ranked)
-    value = ranked[0].contribution.value
+    full = next((v for v in ranked if v.ioc is None), None)
+    reduced = ranked[0].ioc if full is None else None
+    value = (full.contribution.value if full else "") or (reduced.value if reduced else "")
+    context = local.look(reduced) if reduced else local.context
+    kind = reduced.kind if reduced else known.kind
     if known.type == "indicator":
-        _indicator(body, Ioc(known.kind, value or known.value), objects, first_seen_ms)
+        _indicator(body, Ioc(kind, value or known.value), objects, first_seen_ms)
     stated = next((v.facts.category for v in ranked if v.facts.category), None)
     body["object_marking_refs"] = _markings(ranked)
     extensions = _handling(stated, ranked)
@@ -141,25 +181,56 @@ def merge_visible(
         created_ms=min(v.contribution.created_ms for v in ranked),
         modified_ms=max(v.contribution.modified_ms for v in ranked),
         category=stated or "",
-        confidence=confidence,
+        confidence=body.get("confidence"),
         first_seen_ms=first_seen_ms,
         last_seen_ms=max(v.contribution.last_seen_ms for v in ranked),
         tlp=_strictest(ranked),
         value=value,
+        redacted=all(v.redacted for v in ranked),
+        kind=kind if reduced else "",
+        registrable_domain=context.registrable_domain if reduced else "",
+        urgent=any(v.facts.handling.urgent for v in ranked),
     )
     heard = [Heard(v.source, v.reliability, v.facts.confidence, v.contribution) for v in ranked]
     if known.type == "indicator":
-        seen = view(known.kind, stated or "", heard, feedback, local.context, local.named, local.now_ms)
-        extensions |= _enrichment(seen, local)
+        seen = view(kind, stated or "", heard, feedback, context, local.named, local.now_ms)
+        extensions |= _enrichment(seen, context)
         whole = (len(visible), len(feedback)) == (len(known.contributions), len(known.feedback))
-        draft = draft._replace(category=seen.category, view=seen, whole=whole)
+        draft = draft._replace(category=seen.category, view=seen, whole=whole and not draft.redacted)
     if extensions:
         body["extensions"] = extensions
     return draft
 
 
-def _enrichment(seen: View, local: Local) -> dict[str, Any]:
-    context = local.context
+def limited_purposes(visible: Iterable[Visible]) -> frozenset[str] | None:
+    """What an item may be used for, by any of its visible contributions; None where that is no limit."""
+    allowed: frozenset[str] = frozenset()
+    for v in visible:
+        grant = v.facts.grant if v.facts.consent == "granted" else None
+        consented = PURPOSES if grant is None or grant.purposes is None else grant.purposes
+        allowed |= v.facts.purposes.intersection(consented)
+    return None if allowed.issuperset(PURPOSES) else allowed
+
+
+def with_purposes(draft: Draft, purposes: Iterable[str]) -> Draft:
+    """The copy saying what its recipients may use it for."""
+    extensions = draft.body.get("extensions", {})
+    ours = {"extension_type": "property-extension", **extensions.get(HANDLING_ID, {}), "purposes": sorted(purposes)}
+    return draft._replace(body=draft.body | {"extensions": {**extensions, HANDLING_ID: ours}})
+
+
+def _naming(references: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """External references that name the source, which agreed to share on that condition."""
+    mine = {"source_name": name}
+    return references if any(r.get("source_name") == name for r in references) else [*references, mine]
+
+
+def _kept(name: str, ranked: Sequence[Visible]) -> bool:
+    """Whether a property that the hub would add was not taken away from all of them."""
+    return any(not v.redacted or name in v.contribution.object for v in ranked)
+
+
+def _enrichment(seen: View, context: Context) -> dict[str, Any]:
     # `active_until` is beside the body: it moves with each sighting, and no sighting shall make a version
     return extension(
         score=seen.score.value,
@@ -210,19 +281,26 @@ def _indicator(body: dict[str, Any], ioc: Ioc, objects: Iterable[Mapping[str, An
 
 
 def _strictest(ranked: Sequence[Visible]) -> Tlp:
-    return max(v.facts.tlp for v in ranked if v.facts.tlp is not None)
+    return max(level for v in ranked for level in _levels(v) if isinstance(level, Tlp))
+
+
+def _levels(v: Visible) -> Iterator[Tlp | Pap]:
+    """Of all that is left of it: a granular marking counts as long as what it selects is there."""
+    yield from (level for level in (v.facts.tlp, v.facts.pap) if level is not None)
+    yield from (mark.level for mark in v.facts.granular if mark.level is not None)
 
 
 def _markings(ranked: Sequence[Visible]) -> list[str]:
-    paps = [v.facts.pap for v in ranked if v.facts.pap is not None]
+    paps = [level for v in ranked for level in _levels(v) if isinstance(level, Pap)]
     statements = {s: None for v in ranked for s in v.facts.markings.statements}
+    statements |= {mark.id: None for v in ranked for mark in v.facts.granular if mark.level is None}
     strictest: list[Tlp | Pap] = [_strictest(ranked), *([max(paps)] if paps else [])]
     return [*(marking_id(level) for level in strictest), *statements]
 
 
 def _handling(stated: str | None, ranked: Sequence[Visible]) -> dict[str, Any]:
-    """What of the handling leaves: category and affected states."""
-    affected = sorted({state for v in ranked for state in v.facts.handling.affected or ()})
+    """What of the handling leaves: category and affected states; see also `with_purposes`."""
+    affected = sorted({state for v in ranked if not v.generalised for state in v.facts.affected or ()})
     fields: dict[str, Any] = {}
     if stated:
         fields["category"] = stated

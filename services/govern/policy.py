@@ -1,16 +1,13 @@
-"""The rules of the sharing policy (deploy/policy.md), each a function from facts to those it denies.
+"""The rules of the sharing policy (deploy/policy.md), each a function from facts to a ruling.
 
 All forbids are evaluated and all denials collected; without the permit P00 nobody gets anything; a rule that
-raises denies everyone. A recipient that no rule denies is permitted.
-
-Narrower than the full policy where a rule's finer part is still to come: consent, suspects, embargoes, personal
-selectors and granular markings deny everyone, so does a source on probation, and governments and whoever a state
-controls get only what is CLEAR and published.
+raises denies everyone. A recipient that no rule denies is permitted, once what the rules ask for is done; one that
+only an embargo keeps off waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from schemas.bits import NOBODY, Bits, union
@@ -18,35 +15,62 @@ from schemas.markings import Pap, Tlp
 from services.govern.compile import Compiled
 from services.govern.facts import Facts
 from services.govern.obligations import ALLOWED
+from services.govern.redact import Subject, impossible
+from services.govern.selectors import named
 
 DAY_MS = 86_400_000
 TAKE_THEIR_ENDS_CATEGORY = frozenset({"relationship", "sighting"})
+FOLLOWING = frozenset({"malware", "identity"})
+"""Types that go wherever something permitted refers to them."""
 
-Rule = Callable[[Facts, Compiled], Bits]
-"""Whom it denies, within `everyone`."""
+
+class Duty(NamedTuple):
+    """What is to be done to the item before it goes to `who`."""
+
+    who: Bits
+    selector: str
+    technique: str
 
 
-def f01_marking(facts: Facts, compiled: Compiled) -> Bits:
+class Ruling(NamedTuple):
+    """Whom a rule denies, whom it lets wait, and what it asks for; of `everyone`."""
+
+    denied: Bits
+    duties: tuple[Duty, ...] = ()
+    waits: Bits = NOBODY
+
+
+NOTHING = Ruling(NOBODY)
+Rule = Callable[[Facts, Compiled], Ruling]
+
+
+def f01_marking(facts: Facts, compiled: Compiled) -> Ruling:
     """A marking that is not resolved, or none at all."""
-    return compiled.everyone if facts.markings.unresolved or facts.tlp is None else NOBODY
+    return Ruling(compiled.everyone) if facts.unresolved or facts.tlp is None else NOTHING
 
 
-def f02_tlp(facts: Facts, compiled: Compiled) -> Bits:
+def f02_tlp(facts: Facts, compiled: Compiled) -> Ruling:
     """Above the ceiling; further away than the level lets it travel; above the PAP that is honoured."""
-    if facts.granular:
-        return compiled.everyone
-    allowed = compiled.everyone
-    if facts.tlp is not None:
-        allowed = Bits(allowed & compiled.cleared_for[facts.tlp] & _reach(facts, facts.tlp, compiled))
-    if facts.pap is not None:
-        allowed = Bits(allowed & compiled.honours[facts.pap])
-    return Bits(compiled.everyone & ~allowed)
+    kept_from = [_kept_from(level, facts, compiled) for level in (facts.tlp, facts.pap) if level is not None]
+    duties = (
+        Duty(who, selector, "drop")
+        for mark in facts.granular
+        if mark.level is not None and (who := _kept_from(mark.level, facts, compiled))
+        for selector in mark.selectors
+    )
+    return Ruling(union(kept_from), tuple(duties) if facts.granular else ())
+
+
+def _kept_from(level: Tlp | Pap, facts: Facts, compiled: Compiled) -> Bits:
+    if isinstance(level, Pap):
+        return Bits(compiled.everyone & ~compiled.honours[level])
+    return Bits(compiled.everyone & ~(compiled.cleared_for[level] & _reach(facts, level, compiled)))
 
 
 def _reach(facts: Facts, tlp: Tlp, compiled: Compiled) -> Bits:
     keeps_to_itself = compiled.onward.get("none", NOBODY)
     if tlp is Tlp.RED:
-        return Bits(keeps_to_itself & _any_of(compiled.number, *(facts.handling.named or ())))
+        return Bits(keeps_to_itself & _any_of(compiled.number, *facts.handling.named))
     if tlp is Tlp.AMBER_STRICT:
         return keeps_to_itself
     if tlp is Tlp.AMBER:
@@ -54,85 +78,126 @@ def _reach(facts: Facts, tlp: Tlp, compiled: Compiled) -> Bits:
     return compiled.everyone
 
 
-def f03_consent(facts: Facts, compiled: Compiled) -> Bits:
+def f03_consent(facts: Facts, compiled: Compiled) -> Ruling:
     """Consent that is needed and not known to cover the recipient."""
-    return NOBODY if facts.consent == "not-required" else compiled.everyone
+    if facts.consent == "not-required":
+        return NOTHING
+    grant = facts.grant
+    if facts.consent != "granted" or grant is None or grant.kinds is None:
+        return Ruling(compiled.everyone)
+    if grant.until_ms is not None and facts.now_ms >= grant.until_ms:
+        return Ruling(compiled.everyone)
+    allowed = _any_of(compiled.kinds, *grant.kinds)
+    if grant.purposes is not None:
+        # for what the item may be used, too: consent to something else is none
+        allowed = Bits(allowed & _any_of(compiled.purposes, *facts.purposes.intersection(grant.purposes)))
+    return Ruling(Bits(compiled.everyone & ~allowed))
 
 
-def f04_perpetrator(facts: Facts, compiled: Compiled) -> Bits:
-    """Somebody is suspected, and this is suspected, could be compelled, or is allied with who is."""
-    if facts.handling.suspects is not None:
-        return compiled.everyone
-    return NOBODY if _open(facts) else _any_of(compiled.within_reach, *facts.suspects)
+def f04_perpetrator(facts: Facts, compiled: Compiled) -> Ruling:
+    """Somebody is suspected, and this is suspected, or is allied with who is; or could be compelled by who is."""
+    states = facts.own_suspects | (facts.suspects or frozenset())
+    if not states or is_open(facts):
+        return NOTHING
+    denied = _any_of(compiled.controlled, *states) | _any_of(compiled.allied, *states)
+    compelled = Bits(_any_of(compiled.compelled, *states) & ~denied)
+    return Ruling(Bits(denied), _drop_what_names(facts, compelled))
 
 
-def f05_perpetrator_unknown(facts: Facts, compiled: Compiled) -> Bits:
-    """A state may be behind it, and this is a state, is controlled by one, or could be compelled by one."""
-    if _open(facts):
-        return NOBODY
-    capable = facts.category is None or facts.category in compiled.state_capable
-    affected = facts.handling.affected or () if capable else ()
-    return Bits(compiled.governmental | _any_of(compiled.within_reach, *affected))
+def f05_perpetrator_unknown(facts: Facts, compiled: Compiled) -> Ruling:
+    """A state may be behind it, and this is a state, or is controlled by one; or could be compelled by one."""
+    if facts.suspects is not None or is_open(facts) or not _may_be_of_a_state(facts, compiled):
+        return NOTHING
+    if facts.affected is None:
+        return Ruling(compiled.governmental)
+    denied = _any_of(compiled.controlled, *facts.affected)
+    others = Bits(compiled.governmental & ~denied)
+    compelled = Bits(_any_of(compiled.compelled, *facts.affected) & ~denied)
+    duties = [Duty(others, selector, "drop") for selector in facts.handling.personal]
+    duties.append(Duty(others, "affected", "generalise"))
+    return Ruling(denied, (*duties, *_drop_what_names(facts, compelled)))
 
 
-def _open(facts: Facts) -> bool:
+def _may_be_of_a_state(facts: Facts, compiled: Compiled) -> bool:
+    return facts.category is None or not compiled.state_capable.isdisjoint((facts.category, facts.enriched))
+
+
+def _drop_what_names(facts: Facts, who: Bits) -> tuple[Duty, ...]:
+    """For those who could be compelled: nothing that leads to a person or a source."""
+    selectors = (*facts.handling.personal, "created_by_ref", "external_references")
+    return tuple(Duty(who, selector, "drop") for selector in selectors) if who else ()
+
+
+def is_open(facts: Facts) -> bool:
     """Whether anybody can have it already: published, and every marking on it CLEAR."""
-    clear = facts.tlp is Tlp.CLEAR and facts.pap in (None, Pap.CLEAR) and not facts.granular
-    return clear and facts.published
+    if not facts.published or facts.tlp is not Tlp.CLEAR or facts.pap not in (None, Pap.CLEAR):
+        return False
+    return all(mark.level in (None, Tlp.CLEAR, Pap.CLEAR) for mark in facts.granular)
 
 
-def f06_embargo(facts: Facts, compiled: Compiled) -> Bits:
+def f06_embargo(facts: Facts, compiled: Compiled) -> Ruling:
     """Not yet to be shared."""
-    return NOBODY if facts.handling.embargo is None else compiled.everyone
+    embargo = facts.handling.embargo
+    if embargo is None or facts.now_ms >= embargo.until_ms:
+        return NOTHING
+    return Ruling(NOBODY, waits=Bits(compiled.everyone & ~_any_of(compiled.number, *embargo.group)))
 
 
-def f08_purpose(facts: Facts, compiled: Compiled) -> Bits:
+def f08_purpose(facts: Facts, compiled: Compiled) -> Ruling:
     """No purpose of the recipient is one that the item may be used for."""
-    return Bits(compiled.everyone & ~_any_of(compiled.purposes, *facts.purposes))
+    return Ruling(Bits(compiled.everyone & ~_any_of(compiled.purposes, *facts.purposes)))
 
 
-def f09_age(facts: Facts, compiled: Compiled) -> Bits:
+def f09_age(facts: Facts, compiled: Compiled) -> Ruling:
     """Older than the recipient wants it."""
-    denied = 0
-    for days, who in compiled.max_age:
-        if facts.now_ms - facts.newest_ms > days * DAY_MS:
-            denied |= who
-    return Bits(denied)
+    age_ms = facts.now_ms - facts.newest_ms
+    return Ruling(union(who for days, who in compiled.max_age if age_ms > days * DAY_MS))
 
 
-def f10_personal(facts: Facts, compiled: Compiled) -> Bits:
+def f10_personal(facts: Facts, compiled: Compiled) -> Ruling:
     """It identifies a person at risk."""
-    return compiled.everyone if facts.handling.personal else NOBODY
+    personal = facts.handling.personal
+    if not personal:
+        return NOTHING
+    consenting = compiled.kinds.get("ngo", NOBODY) if facts.consent == "granted" else NOBODY
+    others = Bits(compiled.everyone & ~consenting)
+    if "deny" in personal.values():
+        return Ruling(others)
+    return Ruling(NOBODY, tuple(Duty(others, selector, technique) for selector, technique in personal.items()))
 
 
-def f11_references(facts: Facts, compiled: Compiled) -> Bits:
+def f11_references(facts: Facts, compiled: Compiled) -> Ruling:
     """It can't be without a reference to what the recipient may not have."""
-    return Bits(compiled.everyone & ~facts.ends.required)
+    duties = (
+        Duty(Bits(compiled.everyone & ~holders), selector, "drop")
+        for selector, holders in facts.ends.optional
+        if compiled.everyone & ~holders
+    )
+    return Ruling(Bits(compiled.everyone & ~facts.ends.required), tuple(duties))
 
 
-def f12_protected(facts: Facts, compiled: Compiled) -> Bits:
+def f12_protected(facts: Facts, compiled: Compiled) -> Ruling:
     """A protected asset: the site or account of the people themselves."""
-    return compiled.everyone if facts.protected else NOBODY
+    return Ruling(compiled.everyone) if facts.protected else NOTHING
 
 
-def f12_quality(facts: Facts, compiled: Compiled) -> Bits:
+def f12_quality(facts: Facts, compiled: Compiled) -> Ruling:
     """Less certain than the recipient wants it; what states no confidence passes only where none is wanted."""
-    denied = 0
-    for bound, who in compiled.min_confidence:
-        if bound > 0 and (facts.confidence is None or facts.confidence < bound):
-            denied |= who
-    return Bits(denied)
+    confidence = -1 if facts.confidence is None else facts.confidence
+    return Ruling(union(who for bound, who in compiled.min_confidence if bound > 0 and confidence < bound))
 
 
-def p00_permit(facts: Facts, compiled: Compiled) -> Bits:
+def p00_permit(facts: Facts, compiled: Compiled) -> Ruling:
     """The permit: an agreement in force that wants this category and this type. Denies everyone else."""
     if facts.type not in ALLOWED or facts.probation:
-        return compiled.everyone
+        return Ruling(compiled.everyone)
     category = wants_category(facts.category, compiled)
     if facts.category is None and facts.type in TAKE_THEIR_ENDS_CATEGORY:
         category = Bits(category | facts.ends.some)  # who holds an end matched its category
-    type_ = _any_of(compiled.types, "*", facts.type)
-    return Bits(compiled.everyone & ~(compiled.in_force(facts.now_ms) & category & type_))
+    wanted = category & _any_of(compiled.types, "*", facts.type)
+    if facts.type in FOLLOWING:
+        wanted |= facts.followed
+    return Ruling(Bits(compiled.everyone & ~(compiled.in_force(facts.now_ms) & wanted)))
 
 
 def wants_category(category: str | None, compiled: Compiled) -> Bits:
@@ -171,11 +236,26 @@ SILENT: frozenset[Rule] = frozenset(
 """Rules that say nothing to those who were sent the item before: a retraction would tell a suspect."""
 
 
+class Part(NamedTuple):
+    """Recipients who are permitted under the same obligations: {selector: technique}, and the rules that oblige.
+
+    `redactions` are those that change what the source said; the others only drop references that the recipient may
+    not follow. `asked` are the selectors that the redactions were asked for with, as they were written.
+    """
+
+    who: Bits
+    obligations: Mapping[str, str]
+    rules: tuple[str, ...]
+    redactions: Mapping[str, str]
+    asked: frozenset[str]
+
+
 class Verdict(NamedTuple):
     """The decision on one contribution for all recipients.
 
     `denied` pairs a rule with those it denies, only where it denies somebody; `silent` are those whom a silent rule
-    denies. `ended` is the lifecycle rule (F07, or F03 for withdrawn consent) that decides alone, or "".
+    denies, `waits` those whom nothing but an embargo keeps off. `parts` are disjoint and make up `permitted`.
+    `ended` is the lifecycle rule (F07, or F03 for withdrawn consent) that decides alone, or "".
     """
 
     permitted: Bits
@@ -183,33 +263,159 @@ class Verdict(NamedTuple):
     ended: str
     errors: tuple[str, ...]
     silent: Bits = NOBODY
+    waits: Bits = NOBODY
+    parts: tuple[Part, ...] = ()
+
+    @property
+    def plain(self) -> Bits:
+        """Those who get it as its source said it."""
+        return union(part.who for part in self.parts if not part.redactions)
+
+    def but_for(self, *rules: str) -> Bits:
+        """Those whom no other rule than these denies."""
+        everyone = self.permitted | union(who for _, who in self.denied)
+        return Bits(everyone & ~union(who for rule, who in self.denied if rule not in rules) & ~self.waits)
 
 
 def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...] = RULES) -> Verdict:
     """Decides one contribution for everyone at once."""
-    ended = "F07" if facts.revoked or facts.gone else "F03" if facts.consent == "withdrawn" else ""
-    if ended:
+    if ended := _ended(facts):
         return Verdict(NOBODY, ((ended, compiled.everyone),), ended, ())
     denied: dict[str, Bits] = {}
     errors: list[str] = []
-    silent = 0
+    duties: list[tuple[str, Rule, Duty]] = []
+    silent, waits = 0, 0
     for name, rule in rules:
         try:
-            who = Bits(rule(facts, compiled) & compiled.everyone)
+            ruling = rule(facts, compiled)
         except Exception as error:  # whatever it is: an error denies
             errors.append(f"{name}: {type(error).__name__}")
-            who = compiled.everyone
-        if who:
+            ruling = Ruling(compiled.everyone)
+        if who := ruling.denied & compiled.everyone:
             denied[name] = Bits(denied.get(name, NOBODY) | who)
         if rule in SILENT:
-            silent |= who
-    refused = union(denied.values())
-    return Verdict(Bits(compiled.everyone & ~refused), tuple(denied.items()), "", tuple(errors), Bits(silent))
+            silent |= who | ruling.waits
+        waits |= ruling.waits
+        duties += [(name, rule, duty) for duty in ruling.duties if duty.who]
+    parts: tuple[Part, ...] = ()
+    if duties:
+        try:
+            parts, refused = _parts(compiled.everyone, duties, facts)
+        except Exception as error:
+            names = sorted({name for name, _, _ in duties})
+            errors += [f"{name}: {type(error).__name__}" for name in names]
+            parts, refused = (), [(name, rule, compiled.everyone) for name, rule, _ in duties]
+        for name, rule, who in refused:
+            denied[name] = Bits(denied.get(name, NOBODY) | who)
+            silent |= who if rule in SILENT else 0
+    forbidden = union(denied.values())
+    permitted = Bits(compiled.everyone & ~forbidden & ~waits)
+    return Verdict(
+        permitted=permitted,
+        denied=tuple(denied.items()),
+        ended="",
+        errors=tuple(errors),
+        silent=Bits(silent),
+        waits=Bits(waits & compiled.everyone & ~forbidden),
+        parts=tuple(_within(parts, permitted)) if duties else (Part(permitted, {}, (), {}, frozenset()),),
+    )
+
+
+def _ended(facts: Facts) -> str:
+    return "F07" if facts.revoked or facts.gone else "F03" if facts.consent == "withdrawn" else ""
+
+
+Asked = tuple[str, Rule, Duty]
+
+
+def _parts(
+    everyone: Bits, duties: Iterable[Asked], facts: Facts
+) -> tuple[tuple[Part, ...], list[tuple[str, Rule, Bits]]]:
+    """Recipients parted by what is asked for them, and whom that denies: where it can't be done, its rule does."""
+    by_who: dict[Bits, list[Asked]] = {}
+    for asked in duties:
+        if who := Bits(asked[2].who & everyone):
+            by_who.setdefault(who, []).append(asked)
+    pieces: list[tuple[int, tuple[Asked, ...]]] = [(int(everyone), ())]
+    for who, alike in by_who.items():
+        pieces = [
+            piece
+            for members, asked_of in pieces
+            for piece in ((members & who, (*asked_of, *alike)), (members & ~who, asked_of))
+            if piece[0]
+        ]
+    subject = facts.subject
+    made: list[Part] = []
+    refused: list[tuple[str, Rule, Bits]] = []
+    for members, asked_of in pieces:
+        part, refusing = _part(Bits(members), asked_of, subject, facts)
+        made.append(part)
+        refused += [(name, rule, Bits(members)) for name, rule in refusing]
+    return tuple(made), refused
+
+
+def _part(
+    who: Bits, asked: tuple[Asked, ...], subject: Subject, facts: Facts
+) -> tuple[Part, list[tuple[str, Rule]]]:
+    if not asked:
+        return Part(who, {}, (), {}, frozenset()), []
+    redacting = [(name, rule, duty) for name, rule, duty in asked if rule is not f11_references]
+    obligations = named(subject.body, [(duty.selector, duty.technique) for _, _, duty in asked])
+    redactions = (
+        obligations
+        if len(redacting) == len(asked)
+        else named(subject.body, [(duty.selector, duty.technique) for _, _, duty in redacting])
+    )
+    personal = facts.handling.personal.keys()
+    refused: list[tuple[str, Rule]] = []
+    obliging: dict[str, None] = {}
+    impossible_at = [
+        selector
+        for selector, technique in obligations.items()
+        if impossible(subject, selector, technique, personal, facts.look)
+    ]
+    for name, rule, selectors in _by_rule(asked, subject):
+        if selectors:
+            obliging[name] = None
+        if impossible_at and touch(selectors, impossible_at):
+            refused.append((name, rule))
+    return Part(
+        who, obligations, tuple(obliging), redactions, frozenset(d.selector for _, _, d in redacting)
+    ), refused
+
+
+def _by_rule(asked: Iterable[Asked], subject: Subject) -> Iterator[tuple[str, Rule, list[str]]]:
+    """Each rule with what it asks for of what the object has."""
+    by_rule: dict[tuple[str, Rule], list[tuple[str, str]]] = {}
+    for name, rule, duty in asked:
+        by_rule.setdefault((name, rule), []).append((duty.selector, duty.technique))
+    for (name, rule), pairs in by_rule.items():
+        yield name, rule, list(named(subject.body, pairs))
+
+
+def touch(some: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether a selector of the one lies within one of the other, or the other way round."""
+    above = {upper for other in others for upper in _uppers(other)}
+    exact = frozenset(others)
+    return any(one in above or not exact.isdisjoint(_uppers(one)) for one in some)
+
+
+def _uppers(selector: str) -> Iterator[str]:
+    """A selector, and those of all that it lies in."""
+    while selector:
+        yield selector
+        selector = selector.rpartition(".")[0]
+
+
+def _within(parts: Iterable[Part], permitted: Bits) -> Iterator[Part]:
+    for part in parts:
+        if who := Bits(part.who & permitted):
+            yield part._replace(who=who)
 
 
 def groups(verdict: Verdict, everyone: Bits) -> list[tuple[tuple[str, ...], Bits]]:
-    """Recipients parted by the rules that deny them; those whom none denies come with ()."""
-    parts: list[tuple[tuple[str, ...], int]] = [((), int(everyone))]
+    """Those who are not permitted and do not wait, parted by the rules that deny them."""
+    parts: list[tuple[tuple[str, ...], int]] = [((), int(everyone & ~verdict.permitted & ~verdict.waits))]
     for rule, who in verdict.denied:
         parts = [
             part
@@ -217,7 +423,7 @@ def groups(verdict: Verdict, everyone: Bits) -> list[tuple[tuple[str, ...], Bits
             for part in (((*rules, rule), members & who), (rules, members & ~who))
             if part[1]
         ]
-    return [(rules, Bits(members)) for rules, members in parts]
+    return [(rules, Bits(members)) for rules, members in parts if members]
 
 
 def describe() -> dict[str, str]:

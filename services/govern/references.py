@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from schemas.bits import Bits, from_hex, to_hex, union
+from schemas.bits import Bits, from_hex, members, to_hex, union
 from schemas.known import Known
-from schemas.outgoing import outgoing_id
+from schemas.outgoing import is_placeholder, shown_id
 from schemas.reference import Seen, Standing
 
 OUTGOING: Mapping[str, tuple[str, ...]] = {
@@ -19,7 +19,11 @@ OUTGOING: Mapping[str, tuple[str, ...]] = {
     "sighting": ("sighting_of_ref",),
     **dict.fromkeys(("report", "grouping", "note", "opinion"), ("object_refs",)),
 }
-"""The references that leave with an object. All are required by its type (STIX 2.1, sections 4 and 5)."""
+"""The references without which an object of a type says nothing (STIX 2.1, sections 4 and 5)."""
+
+OPTIONAL: Mapping[str, tuple[str, ...]] = {"sighting": ("where_sighted_refs",)}
+AUTHOR = "created_by_ref"
+"""What else leaves, for those who hold what it refers to; of every type its author."""
 
 _HOLLOW = (frozenset({"report", "grouping"}), frozenset({"note", "opinion"}), frozenset({"sighting"}))
 """Types that say nothing by referring to one another alone."""
@@ -31,16 +35,25 @@ References = Iterable[tuple[str, str]]
 
 
 class Ends(NamedTuple):
-    """Who holds of an object's ends as many as it can't be without, and who holds any of them."""
+    """Who holds of an object's ends as many as it can't be without, and who holds any of these.
+
+    `optional` are all other references, and entries of lists, by selector, with those who hold what they refer to.
+    """
 
     required: Bits
     some: Bits
+    optional: tuple[tuple[str, Bits], ...] = ()
+
+
+def leaving(stix_type: str) -> tuple[str, ...]:
+    """The references that may leave with an object of a type."""
+    return (*OUTGOING.get(stix_type, ()), *OPTIONAL.get(stix_type, ()), AUTHOR)
 
 
 def asked_for(stix_type: str, references: References) -> Iterator[str]:
     """The fingerprints whose standing decides about an object of this type."""
-    properties = OUTGOING.get(stix_type, ())
-    yield from dict.fromkeys(key for name, key in references if name in properties)
+    properties = leaving(stix_type)
+    yield from dict.fromkeys(key for name, key in references if key and name in properties)
 
 
 def ends_of(stix_type: str, references: References, ends: Mapping[str, Standing], everyone: Bits, own: str) -> Ends:
@@ -49,16 +62,30 @@ def ends_of(stix_type: str, references: References, ends: Mapping[str, Standing]
     What holds others together does not keep itself alive: neither by a reference to itself, nor two of them each
     other.
     """
+    pairs = list(references)
+    optional = tuple(_optional(stix_type, pairs, ends)) if pairs else ()
     if stix_type not in OUTGOING:
-        return Ends(everyone, everyone)
+        return Ends(everyone, everyone, optional)
     hollow = next((types for types in _HOLLOW if stix_type in types), frozenset())
     required, some = int(everyone), 0
     for name in OUTGOING[stix_type]:
-        keys = [key for property_, key in references if property_ == name and key != own]
+        keys = [key for property_, key in pairs if property_ == name and key != own]
         holders = union(holders_of(ends.get(key, _UNANSWERED), hollow) for key in keys)
         required &= holders
         some |= holders
-    return Ends(Bits(required), Bits(some))
+    return Ends(Bits(required), Bits(some), optional)
+
+
+def _optional(stix_type: str, references: References, ends: Mapping[str, Standing]) -> Iterator[tuple[str, Bits]]:
+    """Entries of lists one by one; what can't be left out alone is no business of theirs."""
+    places: dict[str, int] = {}
+    for name, key in references:
+        place = places[name] = places.get(name, -1) + 1
+        holders = holders_of(ends.get(key, _UNANSWERED)) if name in leaving(stix_type) else Bits(0)
+        if name.endswith("s"):
+            yield f"{name}.[{place}]", holders
+        elif name not in OUTGOING.get(stix_type, ()):
+            yield name, holders
 
 
 def holders_of(standing: Standing, hollow: frozenset[str] = frozenset()) -> Bits:
@@ -67,21 +94,35 @@ def holders_of(standing: Standing, hollow: frozenset[str] = frozenset()) -> Bits
 
 
 def split(
-    to: Bits, stix_type: str, references: Sequence[tuple[str, str]], ends: Mapping[str, Standing]
+    to: Bits,
+    stix_type: str,
+    references: Sequence[tuple[str, str]],
+    ends: Mapping[str, Standing],
+    redacted: bool,
 ) -> list[tuple[Bits, dict[str, Any]]]:
-    """Parts of `to`, and the reference properties as the members of each are to see them."""
+    """Parts of `to`, and the reference properties as the members of each are to see them.
+
+    In a copy that is not redacted, and so has the same id for all, no optional reference is to an id that one
+    recipient alone has: by such copies two could join what they hold under different ids.
+    """
     parts: list[tuple[int, dict[str, Any]]] = [(int(to), {})]
-    for name in OUTGOING.get(stix_type, ()):
-        for key in dict.fromkeys(key for property_, key in references if property_ == name):
+    required = OUTGOING.get(stix_type, ())
+    names = {name for name, _ in references}
+    for name in (name for name in leaving(stix_type) if name in names):
+        for key in dict.fromkeys(key for property_, key in references if property_ == name and key):
             standing = ends.get(key, _UNANSWERED)
-            parts = [piece for members, seen in parts for piece in _with_end(members, seen, name, standing)]
+            copies = [c for c in standing.copies if redacted or name in required or not is_placeholder(c.id)]
+            parts = [piece for members, seen in parts for piece in _with_end(members, seen, name, copies)]
     return [(Bits(members), seen) for members, seen in parts]
 
 
 def _with_end(
-    members: int, seen: dict[str, Any], name: str, standing: Standing
+    members: int, seen: dict[str, Any], name: str, copies: Iterable[Seen]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    for copy in standing.copies:
+    if name in seen and not name.endswith("s"):
+        yield members, seen  # of several authors the first
+        return
+    for copy in copies:
         if inside := members & from_hex(copy.to):
             members &= ~inside
             yield inside, {**seen, name: [*seen.get(name, ()), copy.id] if name.endswith("s") else copy.id}
@@ -115,7 +156,7 @@ def told(known: Known, end: str, standing: Standing, waiting_ms: int) -> Told | 
     if ends == known.ends and arriving == known.arriving:
         return None
     due = {"waiting_ms": (known.waiting_ms or waiting_ms) if arriving or known.waiting else 0}
-    at_once = now.copies != before.copies or now.gone != before.gone
+    at_once = (now.copies, now.gone, now.lacking) != (before.copies, before.gone, before.lacking)
     return Told(known.model_copy(update={"ends": ends, "arriving": arriving, **due}), at_once)
 
 
@@ -140,6 +181,69 @@ def told_of(standing: Standing) -> Standing:
 def standing_of(known: Known, fingerprint: bytes, epoch: int) -> Standing:
     """What those are told that ask for an item as it was last decided."""
     copies = tuple(
-        Seen(to=held.to, id=outgoing_id(known.type, fingerprint, held.generation)) for held in known.sent.live
+        Seen(to=held.to, id=shown_id(known.type, fingerprint, held.generation, held.own))
+        for held in known.sent.live
     )
-    return Standing(epoch=epoch, counter=known.counter, copies=copies)
+    return Standing(epoch=epoch, counter=known.counter, copies=copies, lacking=known.lacking)
+
+
+# --- what follows what refers to it -----------------------------------------------------------------------------
+
+KEEPERS = 4
+"""So many that refer to it are kept for each recipient; of those beyond it is known that they ask again."""
+
+
+class Wants(NamedTuple):
+    """Who is to have what an item refers to, by its fingerprint: as told now, and what of that is to be told."""
+
+    now: dict[str, str]
+    letters: dict[str, str]
+
+
+def wants(known: Known, referring: Bits) -> Wants:
+    """What an item has to tell malware and identities that it refers to (policy P00).
+
+    They say who lacks nothing but something permitted that refers to them; `referring` are those whom nothing keeps
+    from the item but what it refers to. It tells again as long as they say so: they keep no more than they need.
+    """
+    now: dict[str, str] = {}
+    letters: dict[str, str] = {}
+    for end, standing in known.ends.items():
+        told_before = known.wants.get(end, "0")
+        lacking = from_hex(standing.lacking)
+        if told_before == "0" and not lacking:
+            continue
+        may = referring & _holding_the_rest(known, end)
+        who = to_hex(Bits(may & (lacking | from_hex(told_before))))
+        if who != "0":
+            now[end] = who
+        if who != told_before or may & lacking:
+            letters[end] = who
+    return Wants(now, letters)
+
+
+def _holding_the_rest(known: Known, end: str) -> int:
+    """Who holds all else that the item can't be without."""
+    needed = OUTGOING.get(known.type, ())
+    if known.type != "relationship":
+        return -1
+    other = {
+        key
+        for word in known.contributions.values()
+        for name, key in word.references
+        if name in needed and key != end
+    }
+    return union(holders_of(known.ends.get(key, _UNANSWERED)) for key in other) if other else -1
+
+
+def wanted(known: Known, of: str, who: str) -> Known:
+    """The malware or identity that `of` refers to: who may have `of` (hex bit set). The same where that is known,
+    or others that refer to it are enough."""
+    others = {name: bits for name, bits in known.wanted.items() if name != of}
+    before = known.wanted.get(of, "0")
+    needed = 0
+    for bit in members(from_hex(who)):
+        if sum(from_hex(bits) >> bit & 1 for bits in others.values()) < KEEPERS:
+            needed |= 1 << bit
+    after = {**others, of: to_hex(Bits(needed))} if needed else others
+    return known if after.get(of, "0") == before else known.model_copy(update={"wanted": after})

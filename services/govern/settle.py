@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
 from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
 from schemas.cleared import Cleared, Copy
-from schemas.decision import Decision, Group, Judgement, Outcome
+from schemas.decision import Body, Decision, Group, Judgement, Outcome
 from schemas.errors import Misconfigured
 from schemas.known import NEVER_MS, Contribution, Known, Sent
-from schemas.outgoing import outgoing_id
+from schemas.outgoing import outgoing_id, recipient_key
 from schemas.reference import Seen, Standing
+from services.enrich.category import category_of
 from services.enrich.context import EnrichmentData, look, named
 from services.enrich.joins import Join, by_value, by_word
 from services.enrich.view import Named, texts_of
 from services.govern import campaign
 from services.govern.background import background
 from services.govern.compile import Compiled
-from services.govern.facts import facts_of
-from services.govern.ledger import Lost, Turn, generation, turn
+from services.govern.facts import Around, Facts, provenance
+from services.govern.ledger import Item, Lost, Turn, generation, turn
 from services.govern.obligations import Draft, Local
-from services.govern.parting import Judged, part
-from services.govern.policy import DAY_MS, Verdict, decide, groups, wants_category
+from services.govern.parting import Judged, judge, part
+from services.govern.policy import DAY_MS, FOLLOWING, groups, wants_category
 from services.sealing import seal
 
 TEXTS_REMEMBERED = 4_096
@@ -42,6 +43,10 @@ class Rules:
     compiled: Compiled
     data: EnrichmentData
     secret: bytes
+
+    def key_of(self, bit: int) -> bytes:
+        """The key of the recipient with this number."""
+        return recipient_key(self.secret, self.compiled.numbering, bit)
 
     @cached_property
     def named(self) -> Named:
@@ -64,6 +69,8 @@ class Settled(NamedTuple):
     standing: Standing
     joins: Mapping[Join, Bits]
     may_see: Mapping[str, Bits]
+    referring: Bits
+    """Those whom nothing keeps from it, but for what it refers to."""
 
 
 def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: int) -> Settled:
@@ -79,18 +86,23 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
             "what the hub remembers of its recipients is under another numbering than the database's",
             hint="this state belongs to another database: put the matching database back",
         )
-    local = Local(look(rules.data, known.kind, known.value), rules.named, now_ms)
+    local = Local(
+        look(rules.data, known.kind, known.value), rules.named, now_ms, lambda ioc: look(rules.data, *ioc)
+    )
     own = fingerprint.hex()
-    judged = [_judge(known, own, source, word, rules, local) for source, word in known.contributions.items()]
+    judged = [
+        judge(known, source, word, compiled, _around(own, word, local))
+        for source, word in known.contributions.items()
+    ]
     errors = [error for j in judged for error in j.verdict.errors]
     if known.kind == campaign.KIND:
         lost = campaign.lost(known, compiled, now_ms)
         drafts = campaign.drafts(known, compiled, now_ms)
     else:
         lost = _lost(judged)
-        drafts, faults = part(known, judged, compiled, local)
+        drafts, faults = part(known, fingerprint, judged, compiled, local)
         errors += faults
-    turned = turn(known.sent, drafts, lost, known.type, fingerprint)
+    turned = turn(known.sent, drafts, lost, Item(known.type, fingerprint, rules.key_of, now_ms))
     joins: Mapping[Join, Bits] = {}
     try:
         joins = _joins(known, judged, local)
@@ -105,11 +117,15 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
     reaching = {j.source: _reaching(j, held) for j in judged}
     if any(word is not known.contributions[source] for source, word in reaching.items()):
         known = known.model_copy(update={"contributions": reaching})
+    lacking = to_hex(_lacking(judged, compiled)) if known.type in FOLLOWING else "0"
+    if lacking != known.lacking:
+        known = known.model_copy(update={"lacking": lacking})
     cleared = decision = None
     if digest != known.judged or turned.sent != known.sent:
         sent_before = known.sent
         known = known.model_copy(update={"counter": known.counter + 1, "judged": digest, "sent": turned.sent})
-        decision = _decision(known, fingerprint, judgements, errors, drafts, joins, rules, local, epoch)
+        decided = _Decided(judgements, errors, drafts, judged, joins, turned.copies)
+        decision = _decision(known, fingerprint, decided, rules, local, epoch)
         if turned.sent != sent_before:
             cleared = _cleared(known, fingerprint, turned.copies, rules, local, epoch)
     return Settled(
@@ -120,6 +136,7 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
         standing=_standing(known, turned, _aged(judged), epoch),
         joins=joins,
         may_see={j.source: _may_see(j, compiled) for j in judged},
+        referring=union(_referring(j) for j in judged),
     )
 
 
@@ -140,18 +157,22 @@ def _cleared(
     )
 
 
+class _Decided(NamedTuple):
+    judgements: tuple[Judgement, ...]
+    errors: list[str]
+    drafts: Sequence[tuple[Bits, Draft]]
+    judged: Sequence[Judged]
+    joins: Iterable[Join]
+    copies: Iterable[Copy]
+
+
 def _decision(
-    known: Known,
-    fingerprint: bytes,
-    judgements: tuple[Judgement, ...],
-    errors: Iterable[str],
-    drafts: Iterable[tuple[Bits, Draft]],
-    joins: Iterable[Join],
-    rules: Rules,
-    local: Local,
-    epoch: int,
+    known: Known, fingerprint: bytes, decided: _Decided, rules: Rules, local: Local, epoch: int
 ) -> Decision:
-    whole = next((draft.view for _, draft in drafts if draft.whole), None)
+    whole = next((draft.view for _, draft in decided.drafts if draft.whole), None)
+    facts = {j.source: provenance(j.facts, j.source, rules.compiled) for j in decided.judged if j.facts}
+    shown = background(known, whole, decided.joins, rules.compiled, rules.data.version, local)
+    contents = {"value": known.value, "route": known.route or fingerprint.hex(), "facts": facts, **shown}
     return Decision(
         fingerprint=fingerprint.hex(),
         id=outgoing_id(known.type, fingerprint, generation(known.sent)),
@@ -162,27 +183,21 @@ def _decision(
         at_ms=local.now_ms,
         policy=rules.compiled.hash,
         numbering=rules.compiled.numbering,
-        judgements=judgements,
-        errors=tuple(errors),
-        sealed=seal(
-            rules.secret,
-            {
-                "value": known.value,
-                "route": known.route or fingerprint.hex(),
-                **background(known, whole, joins, rules.compiled, rules.data.version, local),
-            },
-        ),
+        judgements=decided.judgements,
+        errors=tuple(decided.errors),
+        bodies=tuple(Body(to=copy.to, sha256=_sha256(copy.body)) for copy in decided.copies),
+        sealed=seal(rules.secret, contents),
     )
 
 
-def _judge(known: Known, own: str, source: str, contribution: Contribution, rules: Rules, local: Local) -> Judged:
-    compiled = rules.compiled
-    try:
-        facts = facts_of(known, source, contribution, compiled, local.context.protected, local.now_ms, own)
-    except Exception as error:  # whatever it is: an error denies
-        unread = Verdict(NOBODY, (("P00", compiled.everyone),), "", (f"facts: {type(error).__name__}",))
-        return Judged(source, contribution, None, unread._replace(silent=compiled.everyone))
-    return Judged(source, contribution, facts, decide(facts, compiled))
+def _sha256(body: Mapping[str, Any]) -> str:
+    """Of the bytes as they leave."""
+    return hashlib.sha256(orjson.dumps(body)).hexdigest()
+
+
+def _around(own: str, word: Contribution, local: Local) -> Around:
+    families = local.named(texts_of(word))
+    return Around(own, local.context.protected, category_of(word.labels, families), local.look, local.now_ms)
 
 
 def _reaching(judged: Judged, held: Bits) -> Contribution:
@@ -201,10 +216,10 @@ def _lost(judged: Iterable[Judged]) -> Lost:
     """Whom a withdrawal is told, should they be permitted no longer.
 
     A contribution speaks only to those that it ever reached: to others its end would tell that it was there.
-    Lifecycle (revoked, consent withdrawn) always speaks. Else a silent rule keeps silence, and a recipient that
-    is in no agreement any more is silent too.
+    Lifecycle (revoked, consent withdrawn) always speaks, and so does consent that does not cover them (F03). Else
+    a silent rule keeps silence, and a recipient that is in no agreement any more is silent too.
     """
-    ended, loud, silent = 0, 0, 0
+    ended, consent, loud, silent = 0, 0, 0, 0
     for j in judged:
         reached = from_hex(j.contribution.reached)
         if j.verdict.ended:
@@ -212,7 +227,8 @@ def _lost(judged: Iterable[Judged]) -> Lost:
         else:
             silent |= j.verdict.silent & reached
             loud |= union(who for _, who in j.verdict.denied) & reached
-    return Lost(withdrawn=Bits(ended | (loud & ~silent)), ended=Bits(ended))
+            consent |= union(who for rule, who in j.verdict.denied if rule == "F03") & reached
+    return Lost(withdrawn=Bits(ended | consent | (loud & ~silent)), ended=Bits(ended | consent))
 
 
 def _told(sent: Sent, drafts: Iterable[tuple[Bits, Draft]]) -> Bits:
@@ -221,21 +237,24 @@ def _told(sent: Sent, drafts: Iterable[tuple[Bits, Draft]]) -> Bits:
 
 
 def _judgement(judged: Judged, told: Bits, compiled: Compiled) -> Judgement:
-    ended = judged.verdict.ended
-    return Judgement(
-        source=judged.source,
-        groups=tuple(
-            Group(outcome=outcome, rules=rules, recipients=to_hex(Bits(members)))
-            for rules, all_members in groups(judged.verdict, compiled.everyone)
-            for outcome, members in _outcomes(rules, ended, all_members, told)
-            if members
-        ),
-    )
+    verdict = judged.verdict
+    made = [
+        Group(outcome="permit", rules=p.rules, obligations=dict(p.obligations), recipients=to_hex(p.who))
+        for p in verdict.parts
+        if p.who
+    ]
+    if verdict.waits:
+        made.append(Group(outcome="wait", rules=("F06",), recipients=to_hex(verdict.waits)))
+    made += [
+        Group(outcome=outcome, rules=rules, recipients=to_hex(Bits(members)))
+        for rules, all_members in groups(verdict, compiled.everyone)
+        for outcome, members in _outcomes(verdict.ended, all_members, told)
+        if members
+    ]
+    return Judgement(source=judged.source, groups=tuple(made))
 
 
-def _outcomes(rules: tuple[str, ...], ended: str, members: Bits, told: Bits) -> list[tuple[Outcome, int]]:
-    if not rules:
-        return [("permit", members)]
+def _outcomes(ended: str, members: Bits, told: Bits) -> list[tuple[Outcome, int]]:
     if not ended:
         return [("deny", members)]
     return [("tombstone" if ended == "F07" else "retract", members & told), ("deny", members & ~told)]
@@ -275,16 +294,16 @@ def _standing(known: Known, turned: Turn, aged: Bits, epoch: int) -> Standing:
         counter=known.counter,
         copies=tuple(
             Seen(
-                to=copy.to,
+                to=to_hex(copy.to),
                 id=copy.body["id"],
                 created=copy.body["created"],
                 markings=tuple(copy.body.get("object_marking_refs", ())),
                 category=copy.category,
             )
-            for copy in turned.copies
-            if copy.live
+            for copy in turned.shown
         ),
         gone=to_hex(Bits(union(from_hex(held.to) for held in turned.sent.gone) & ~aged)),
+        lacking=known.lacking,
     )
 
 
@@ -298,18 +317,33 @@ def _joins(known: Known, judged: Iterable[Judged], local: Local) -> dict[Join, B
     for j in judged:
         families = local.named(texts_of(j.contribution))
         for join in by_word(j.contribution, families, local.context):
-            joins[join] = joins.get(join, 0) | j.verdict.permitted
+            joins[join] = joins.get(join, 0) | j.verdict.plain
     return {join: Bits(who) for join, who in joins.items()}
 
 
 def _may_see(judged: Judged, compiled: Compiled) -> Bits:
-    """All that its terms and their agreements permit, but for the types that they take, and what it refers to."""
+    """All that its terms and their agreements permit to have it as it was said, but for the types that they take,
+    and what it refers to."""
     facts, verdict = judged.facts, judged.verdict
     if facts is None or verdict.ended or facts.probation:
         return NOBODY
-    forbidden = union(who for rule, who in verdict.denied if rule not in ("F11", "P00"))
+    redacted = union(p.who for p in verdict.parts if p.redactions)
     category = compiled.everyone if facts.category is None else wants_category(facts.category, compiled)
-    return Bits(compiled.in_force(facts.now_ms) & category & ~forbidden)
+    return Bits(compiled.in_force(facts.now_ms) & category & verdict.but_for("F11", "P00") & ~redacted)
+
+
+def _referring(judged: Judged) -> Bits:
+    facts, verdict = judged.facts, judged.verdict
+    return NOBODY if facts is None or verdict.ended else verdict.but_for("F11")
+
+
+def _lacking(judged: Iterable[Judged], compiled: Compiled) -> Bits:
+    """Those who may have it as soon as they may have something that refers to it."""
+    return union(
+        j.verdict.but_for("P00") & ~j.verdict.permitted & compiled.in_force(j.facts.now_ms)
+        for j in judged
+        if j.facts is not None and not j.verdict.ended and not j.facts.probation
+    )
 
 
 def _due_ms(
@@ -321,10 +355,18 @@ def _due_ms(
     for j in judged:
         if j.facts is not None:
             turns += [j.facts.newest_ms + days * DAY_MS + 1 for days, _ in compiled.max_age]
+            turns += _terms_ms(j.facts)
     turns += [draft.view.next_ms for _, draft in drafts if draft.view and draft.view.next_ms is not None]
     turns += [one.from_ms for one in known.feedback.values()]
     turns.append(known.waiting_ms)
     return min((turn_ms for turn_ms in turns if turn_ms > now_ms), default=NEVER_MS)
+
+
+def _terms_ms(facts: Facts) -> list[int]:
+    """When an embargo or a consent ends."""
+    embargo, grant = facts.handling.embargo, facts.grant
+    until = [embargo.until_ms if embargo else None, grant.until_ms if grant else None]
+    return [at_ms for at_ms in until if at_ms is not None]
 
 
 def _digest(judgements: Iterable[Judgement], errors: Iterable[str], numbering: str) -> str:

@@ -21,6 +21,7 @@ from services.stream.types import Chunk, Record, Stage
 from tests.unit.govern.world import DATA, NOW_MS, SECRET
 
 WINDOW_MS = 60_000
+OWN = ("markings", "granular", "handling", "revoked", "gone", "withdrawn", "labels", "joins")
 
 
 def key(name: str) -> bytes:
@@ -34,7 +35,7 @@ def report(
     """A source's word on the item `name`; a sighting or opinion travels under `of`."""
     type_ = fields.pop("type", "indicator")
     references = tuple((prop, key(end).hex()) for prop, end in fields.pop("references", ()))
-    top = {n: fields.pop(n) for n in ("markings", "handling", "revoked", "gone", "labels", "joins") if n in fields}
+    top = {n: fields.pop(n) for n in OWN if n in fields}
     value = fields.pop("value", f"{name}.example")
     return Report(
         seq=seq,
@@ -43,7 +44,7 @@ def report(
         pointer="",
         source=source,
         received_ms=at_ms,
-        kind="domain" if type_ == "indicator" else f"stix:{type_}",
+        kind=fields.pop("kind", "") or "domain" if type_ == "indicator" else f"stix:{type_}",
         value=value,
         type=type_,
         object={"type": type_, "id": f"{type_}--{source}-{name}", **fields},

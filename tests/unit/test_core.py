@@ -172,7 +172,7 @@ def test_who_lost_a_member_in_silence_hears_of_the_campaign_no_more() -> None:
     core.hear(*(site(name, markings=CLEAR) for name in "abc"))
     core.pass_time(WINDOW_MS)
     assert len(core.of_type("low", "grouping")[0]["object_refs"]) == 3
-    core.hear(site("a", "alpha", 2, markings=CLEAR, handling={"suspects": {"XA": 50}}))
+    core.hear(site("a", "alpha", 2, markings=CLEAR, handling={"embargo": {"until": "2030-01-01T00:00:00Z"}}))
     assert len(core.of_type("low", "indicator")) == 2
     assert not core.of_type("low", "grouping")
     assert not core.holds("low", withdrawn=True), "a withdrawal would tell a suspect"

@@ -19,6 +19,8 @@ from tests.unit.test_core import AMBER, CLEAR, TERMS, WORLD, opinion, said, site
 Word = tuple[str, Report]
 JOINED = (("report", "r"),)
 SUSPECTS = {"suspects": {"XA": 50}}
+SILENCED = {"embargo": {"until": "2030-01-01T00:00:00Z"}}
+"""What takes an item from everyone without a word."""
 
 
 def shown(*history: int | Word | tuple[None, Word], compiled: Compiled = WORLD) -> tuple[list[str], list[str]]:
@@ -46,7 +48,7 @@ def test_a_join_that_is_hidden_takes_no_campaign_away() -> None:
         said("x", value="x.three.example", markings=CLEAR),
         hidden(said("x", "beta", 5, value="x.three.example", markings=AMBER, joins=JOINED)),
         WINDOW_MS,
-        said("x", "alpha", 6, value="x.three.example", markings=CLEAR, handling=SUSPECTS),
+        said("x", "alpha", 6, value="x.three.example", markings=CLEAR, handling=SILENCED),
         2 * WINDOW_MS,
     )
     assert whole == bare
@@ -121,7 +123,7 @@ def test_a_revocation_that_was_answered_does_not_speak_again() -> None:
     core.hear(said("lure", markings=CLEAR), said("lure", "beta", 2, markings=CLEAR))
     core.hear(said("lure", "alpha", 3, markings=CLEAR, revoked=True))
     assert len(core.holds("low")) == 1
-    core.hear(said("lure", "beta", 4, markings=CLEAR, handling=SUSPECTS, at_ms=NOW_MS + 5))
+    core.hear(said("lure", "beta", 4, markings=CLEAR, handling=SILENCED, at_ms=NOW_MS + 5))
     assert not core.view("low"), "silence: a withdrawal would tell a suspect"
 
 
@@ -163,21 +165,22 @@ def test_who_asks_for_confidence_gets_no_campaign_without_one() -> None:
 
 def test_suspects_that_one_source_names_hold_for_the_words_of_others() -> None:
     states = world(
-        agreement("low", tlp="clear", jurisdiction="XA"),
+        agreement("low", tlp="clear", kind="government", jurisdiction="XA"),
         agreement("far", tlp="clear", jurisdiction="XB"),
         agreement("ministry", tlp="clear", kind="government", jurisdiction="XC"),
         *(agreement(name, receives=False, contributes=TERMS) for name in ("alpha", "beta")),
     )
     core = Core(states)
-    core.hear(said("lure", "beta", markings=CLEAR))
+    core.hear(said("lure", "beta", markings=CLEAR, handling={"category": "phishing"}))
     assert core.holds("low")
     core.hear(said("lure", "alpha", 2, markings=AMBER, handling=SUSPECTS))
-    assert not core.view("low"), "it could be compelled"
+    assert not core.view("low"), "it is suspected"
     assert core.holds("far")
     core.hear(said("other", "beta", markings=CLEAR, handling={"category": "spyware", "affected": ["XA"]}))
     assert not core.holds("low")
     assert len(core.holds("far")) == 2
-    assert not core.holds("ministry")
+    assert len(core.holds("ministry")) == 2
+    assert "XA" not in str(core.view("ministry"))
 
 
 # --- what must not stop, grow or stay for ever --------------------------------------------------------------------

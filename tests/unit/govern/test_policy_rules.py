@@ -9,9 +9,9 @@ import pytest
 from schemas.agreement import Policy
 from schemas.markings import Pap, Tlp, marking_id
 from services.govern.compile import Compiled
-from services.govern.facts import Facts, facts_of
+from services.govern.facts import Facts
 from services.govern.policy import RULES, decide, describe, groups
-from tests.unit.govern.world import DAY_MS, NOW_MS, agreement, contribution, known, names, world
+from tests.unit.govern.world import DAY_MS, NOW_MS, agreement, contribution, facts_in, known, names, world
 
 PARTNERS = (
     agreement("clear", tlp="clear"),
@@ -25,6 +25,7 @@ PARTNERS = (
     agreement("former", ends="2026-06-01"),
 )
 ALL = {a.id for a in PARTNERS}
+TERMS = {"consent": "not-required"}
 GREEN = marking_id(Tlp.GREEN)
 PUBLISHED = {"published": True}
 
@@ -33,7 +34,7 @@ def decided(**fields: Any) -> dict[str, set[str]]:
     """rule → whom it denies."""
     compiled = world(*PARTNERS)
     item = known(source=contribution(**fields))
-    verdict = decide(facts_of(item, "source", item.contributions["source"], compiled, False, NOW_MS), compiled)
+    verdict = decide(facts_in(item, "source", compiled), compiled)
     return {rule: names(who, compiled) for rule, who in verdict.denied}
 
 
@@ -60,18 +61,28 @@ DENIED_TO_ALL = [
     ("no marking at all", "F01", {}),
     ("a marking that nobody knows", "F01", {"markings": (GREEN, UNKNOWN)}),
     ("PAP alone is no TLP", "F01", {"markings": (marking_id(Pap.CLEAR),)}),
-    ("a granular marking", "F02", {"markings": (GREEN,), "granular": True}),
+    ("a granular marking that nobody knows", "F01", {"markings": (GREEN,), "granular": ((UNKNOWN, ("id",)),)}),
     ("consent unknown", "F03", {"markings": (GREEN,), "handling": {"consent": {"status": "unknown"}}}),
     (
-        "consent granted",
+        "a grant without kinds",
         "F03",
-        {"markings": (GREEN,), "handling": {"consent": {"status": "granted", "kinds": ["ngo"]}}},
+        {"markings": (GREEN,), "handling": {"consent": {"status": "granted"}}},
     ),
-    ("suspects", "F04", {"markings": (GREEN,), "handling": {"suspects": {"XA": 40}}}),
-    ("suspects assessed, none", "F04", {"markings": (GREEN,), "handling": {"suspects": {}}}),
-    ("embargo", "F06", {"markings": (GREEN,), "handling": {"embargo": {"until": "2026-12-01T00:00:00Z"}}}),
+    (
+        "a grant that has run out",
+        "F03",
+        {
+            "markings": (GREEN,),
+            "handling": {"consent": {"status": "granted", "kinds": ["ngo"], "until": "2026-11-01T00:00:00Z"}},
+        },
+    ),
     ("no purpose left", "F08", {"markings": (GREEN,), "handling": {"purposes": []}}),
-    ("personal", "F10", {"markings": (GREEN,), "handling": {"personal": {"description": "drop"}}}),
+    ("personal as a whole", "F10", {"markings": (GREEN,), "handling": {"personal": {"description": "deny"}}}),
+    (
+        "a required property is personal",
+        "F10",
+        {"markings": (GREEN,), "handling": {"personal": {"pattern": "drop"}}, "pattern": "[url:value = 'x']"},
+    ),
 ]
 
 
@@ -109,7 +120,7 @@ def test_a_source_on_probation_reaches_nobody() -> None:
     new = agreement("new", receives=False, contributes={"probation": True, "defaults": {"consent": "not-required"}})
     compiled = world(*PARTNERS, new)
     word = contribution(markings=(marking_id(Tlp.CLEAR),), handling=PUBLISHED, confidence=90)
-    verdict = decide(facts_of(known(new=word), "new", word, compiled, False, NOW_MS), compiled)
+    verdict = decide(facts_in(known(new=word), "new", compiled), compiled)
     assert names(dict(verdict.denied)["P00"], compiled) == ALL
 
 
@@ -122,7 +133,7 @@ def test_what_cannot_be_without_a_reference_is_denied() -> None:
     compiled = world(*PARTNERS)
     source = contribution(markings=(GREEN,), references=(("source_ref", "aa"), ("target_ref", "bb")))
     item = known(source=source).model_copy(update={"type": "relationship"})
-    verdict = decide(facts_of(item, "source", source, compiled, False, NOW_MS), compiled)
+    verdict = decide(facts_in(item, "source", compiled), compiled)
     assert names(dict(verdict.denied)["F11"], compiled) == ALL
     assert not verdict.permitted
 
@@ -139,13 +150,11 @@ def test_default_deny() -> None:
     """No partner, no rule and no fact that is missing may ever permit."""
     nobody = world()
     item = known(source=contribution(markings=(marking_id(Tlp.CLEAR),)))
-    facts = facts_of(item, "source", item.contributions["source"], nobody, False, NOW_MS)
+    facts = facts_in(item, "source", nobody)
     assert decide(facts, nobody).permitted == 0
     stranger = known(stranger=contribution())
     compiled = world(*PARTNERS)
-    verdict = decide(
-        facts_of(stranger, "stranger", stranger.contributions["stranger"], compiled, False, NOW_MS), compiled
-    )
+    verdict = decide(facts_in(stranger, "stranger", compiled), compiled)
     assert verdict.permitted == 0
     assert {"F01", "F03"} <= {rule for rule, _ in verdict.denied}
 
@@ -156,7 +165,7 @@ def test_an_error_in_a_rule_denies_everyone() -> None:
 
     compiled = world(*PARTNERS)
     item = known(source=contribution(markings=(marking_id(Tlp.CLEAR),), handling=PUBLISHED, confidence=90))
-    facts = facts_of(item, "source", item.contributions["source"], compiled, False, NOW_MS)
+    facts = facts_in(item, "source", compiled)
     assert decide(facts, compiled).permitted
     verdict = decide(facts, compiled, (*RULES, ("F99", broken)))
     assert verdict.permitted == 0
@@ -166,7 +175,7 @@ def test_an_error_in_a_rule_denies_everyone() -> None:
 def test_a_marking_that_the_policy_maps() -> None:
     compiled = world(*PARTNERS, policy=Policy(markings={UNKNOWN: "amber"}))
     item = known(source=contribution(markings=(UNKNOWN,)))
-    facts = facts_of(item, "source", item.contributions["source"], compiled, False, NOW_MS)
+    facts = facts_in(item, "source", compiled)
     assert facts.tlp is Tlp.AMBER
     assert "F01" not in dict(decide(facts, compiled).denied)
 
@@ -174,15 +183,16 @@ def test_a_marking_that_the_policy_maps() -> None:
 def test_groups_part_everyone_by_their_rules() -> None:
     compiled = world(*PARTNERS)
     item = known(source=contribution(markings=(GREEN,), confidence=80))
-    verdict = decide(facts_of(item, "source", item.contributions["source"], compiled, False, NOW_MS), compiled)
+    verdict = decide(facts_in(item, "source", compiled), compiled)
     parts = groups(verdict, compiled.everyone)
     together = 0
     for _, who in parts:
         assert not together & who
         together |= who
-    assert together == compiled.everyone
+    assert together | verdict.permitted == compiled.everyone
+    assert names(verdict.permitted, compiled) == {"green", "amber", "strict"}
     by_rules = {rules: names(who, compiled) for rules, who in parts}
-    assert by_rules[()] == {"green", "amber", "strict"}
+    assert () not in by_rules
     assert by_rules[("F05",)] == {"ministry", "cert"}
     assert by_rules[("F02",)] == {"clear"}
 
@@ -190,3 +200,130 @@ def test_groups_part_everyone_by_their_rules() -> None:
 def test_every_rule_can_be_described() -> None:
     assert all(len(text) > 10 for text in describe().values())
     assert {rule for rule, _ in RULES} <= describe().keys()
+
+
+# --- what is asked for before it goes out -------------------------------------------------------------------------
+
+RED = marking_id(Tlp.RED)
+STATES = (
+    agreement("platform", kind="platform", jurisdiction="XB"),
+    agreement("ngo", jurisdiction="XN"),
+    agreement("ally", kind="government", jurisdiction="XA"),
+    agreement("cert", kind="cert", jurisdiction="XC", controlled_by=["XB"]),
+    agreement("other", kind="government", jurisdiction="XO"),
+)
+PACT = Policy(pacts=(("XA", "XB"),))
+
+
+def parts(compiled: Compiled, **fields: Any) -> dict[str, dict[str, str]]:
+    """partner → obligations, of those that are permitted."""
+    verdict = decide(facts_in(known(source=contribution(**fields)), "source", compiled), compiled)
+    assert not verdict.errors
+    return {name: dict(part.obligations) for part in verdict.parts for name in names(part.who, compiled)}
+
+
+def test_a_granular_marking_drops_what_it_selects_from_those_who_may_not_have_it() -> None:
+    compiled = world(*PARTNERS[:5])
+    granular = ((marking_id(Tlp.AMBER), ("description", "labels.[0]")),)
+    fields = {"markings": (marking_id(Tlp.CLEAR),), "confidence": 80, "handling": PUBLISHED, "labels": ("a", "b")}
+    word = contribution(granular=granular, **fields)
+    word = word.model_copy(update={"object": {**word.object, "description": "x", "labels": ["a", "b"]}})
+    verdict = decide(facts_in(known(source=word), "source", compiled), compiled)
+    by_partner = {n: dict(part.obligations) for part in verdict.parts for n in names(part.who, compiled)}
+    dropped = {"description": "drop", "labels.[0]": "drop"}
+    assert by_partner == {"clear": dropped, "green": dropped, "amber": {}, "strict": {}}
+    assert {part.rules for part in verdict.parts} == {(), ("F02",)}
+
+
+def test_suspected_allied_and_compelled() -> None:
+    compiled = world(*STATES, policy=PACT)
+    fields = {"markings": (GREEN,), "description": "x", "external_references": [{"source_name": "s"}]}
+    handling = {"category": "phishing", "suspects": {"XB": 10}, "personal": {"description": "generalise"}}
+    assert parts(compiled, handling=handling, **fields) == {
+        "platform": {"description": "drop", "external_references": "drop"},
+        "ngo": {"description": "generalise"},
+        "other": {"description": "generalise"},
+    }
+    open_ = {"markings": (marking_id(Tlp.CLEAR),)}
+    assert set(parts(compiled, handling={**handling, **PUBLISHED}, **(fields | open_))) == {a.id for a in STATES}
+
+
+def test_nobody_is_suspected() -> None:
+    compiled = world(*STATES, policy=PACT)
+    fields = {"markings": (GREEN,), "description": "x"}
+    handling = {"category": "spyware", "personal": {"description": "pseudonymise"}}
+    assert set(parts(compiled, handling=handling, **fields)) == {"platform", "ngo"}
+    affected = {**handling, "affected": ["XB"]}
+    assert parts(compiled, handling=affected, **fields) == {
+        "platform": {"description": "drop"},
+        "ngo": {"description": "pseudonymise"},
+        "ally": {"description": "drop", "affected": "generalise"},
+        "other": {"description": "drop", "affected": "generalise"},
+    }
+    assessed = {**handling, "suspects": {}}
+    assert set(parts(compiled, handling=assessed, **fields)) == {a.id for a in STATES}
+
+
+def test_any_of_item_and_enrichment_makes_a_state_possible() -> None:
+    compiled = world(*STATES)
+    word = contribution(markings=(GREEN,), handling={"category": "phishing"})
+    item = known(source=word)
+    assert "F05" not in dict(decide(facts_in(item, "source", compiled), compiled).denied)
+    found = facts_in(item, "source", compiled, enriched="spyware")
+    assert names(dict(decide(found, compiled).denied)["F05"], compiled) == {"ally", "cert", "other"}
+
+
+def test_suspects_of_doubtful_sources_bind_their_own_word_alone() -> None:
+    doubtful = agreement("doubtful", receives=False, contributes={"reliability": "D", "defaults": TERMS})
+    compiled = world(*STATES, doubtful, policy=PACT)
+    word = contribution(markings=(GREEN,), handling={"category": "phishing", "suspects": {"XO": 100}})
+    plain = contribution(markings=(GREEN,), handling={"category": "phishing"})
+    item = known(source=plain, doubtful=word)
+    assert "F04" not in dict(decide(facts_in(item, "source", compiled), compiled).denied)
+    assert names(dict(decide(facts_in(item, "doubtful", compiled), compiled).denied)["F04"], compiled) == {"other"}
+    reliable = known(source=word, doubtful=plain)
+    for source in ("source", "doubtful"):
+        denied = dict(decide(facts_in(reliable, source, compiled), compiled).denied)
+        assert names(denied["F04"], compiled) == {"other"}
+
+
+def test_an_embargo_lets_wait_whoever_nothing_else_denies() -> None:
+    compiled = world(*PARTNERS)
+    embargo = {"embargo": {"until": "2026-12-01T00:00:00Z", "group": ["green"]}, "category": "phishing"}
+    item = known(source=contribution(markings=(GREEN,), handling={**embargo, "suspects": {}}, confidence=80))
+    verdict = decide(facts_in(item, "source", compiled), compiled)
+    assert names(verdict.permitted, compiled) == {"green"}
+    assert names(verdict.waits, compiled) == {"amber", "strict", "ministry", "cert"}
+    assert names(verdict.silent & verdict.waits, compiled) == {"amber", "strict", "ministry", "cert"}
+    later = decide(facts_in(item, "source", compiled, now_ms=NOW_MS + 30 * DAY_MS), compiled)
+    assert names(later.permitted, compiled) == {"green", "amber", "strict", "ministry", "cert"}
+
+
+def test_consent_reaches_no_further_than_it_was_granted() -> None:
+    compiled = world(*STATES, agreement("detecting", kind="platform", purposes=["detect"]))
+    grant = {"status": "granted", "kinds": ["platform", "ngo"], "purposes": ["assist"]}
+    handling = {"category": "phishing", "suspects": {}, "consent": grant, "personal": {"description": "drop"}}
+    fields = {"markings": (GREEN,), "description": "x"}
+    assert parts(compiled, handling=handling, **fields) == {"platform": {"description": "drop"}, "ngo": {}}
+    elsewhere = {**handling, "purposes": ["detect"]}
+    assert parts(compiled, handling=elsewhere, **fields) == {}, "consent to one use, permission for another"
+
+
+def test_one_more_step_than_can_be_carried_out_denies_by_the_rule_that_asked() -> None:
+    compiled = world(*STATES)
+    granular = ((RED, ("pattern",)),)
+    word = contribution(markings=(GREEN,), granular=granular, pattern="[domain-name:value = 'a.example']")
+    denied = dict(decide(facts_in(known(source=word), "source", compiled), compiled).denied)
+    assert names(denied["F02"], compiled) == {a.id for a in STATES}
+
+
+@pytest.mark.parametrize(
+    "selector", ["__class__", "description.__class__", "labels.name", "", "a..b", "labels.[x]"]
+)
+def test_selectors_that_lead_nowhere_never_widen(selector: str) -> None:
+    compiled = world(*STATES)
+    word = contribution(markings=(GREEN,), granular=((RED, (selector,)),), description="x")
+    word = word.model_copy(update={"object": {**word.object, "labels": ["a"]}})
+    verdict = decide(facts_in(known(source=word), "source", compiled), compiled)
+    untouched = decide(facts_in(known(source=contribution(markings=(GREEN,))), "source", compiled), compiled)
+    assert not verdict.permitted & ~untouched.permitted

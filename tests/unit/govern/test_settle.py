@@ -180,7 +180,13 @@ def test_a_suspect_is_not_told_even_when_something_that_it_never_saw_is_revoked(
 
 def test_what_nobody_ever_got_silences_no_retraction() -> None:
     first = decide(known(alpha=contribution(markings=CLEAR)))
-    hostile = decide(says(first.known, "beta", contribution(markings=CLEAR, handling={"suspects": {}})))
+    hostile = decide(
+        says(
+            first.known,
+            "beta",
+            contribution(markings=CLEAR, handling={"embargo": {"until": "2027-01-01T00:00:00Z"}}),
+        )
+    )
     second = decide(says(hostile.known, "alpha", contribution(markings=RED)))
     assert [body.get("revoked") for body in seen(second.cleared, "low")] == [True]
 

@@ -10,7 +10,9 @@ from schemas.handling import HANDLING_ID
 from schemas.known import Contribution, Known, Sent
 from services.data import load
 from services.directory import hash_of
+from services.enrich.context import look
 from services.govern.compile import Compiled, compile_policy
+from services.govern.facts import Around, Facts, facts_of
 from services.hub import Directory
 
 NOW_MS = 1_795_000_000_000  # 2026-11-18
@@ -69,6 +71,20 @@ def names(bits: Bits, compiled: Compiled) -> set[str]:
     return {by_bit[1 << number] for number in members(bits)}
 
 
+def facts_in(
+    item: Known,
+    source: str,
+    compiled: Compiled,
+    *,
+    protected: bool = False,
+    enriched: str = "",
+    now_ms: int = NOW_MS,
+) -> Facts:
+    """The facts of one contribution of an item."""
+    around = Around("", protected, enriched, lambda ioc: look(DATA, *ioc), now_ms)
+    return facts_of(item, source, item.contributions[source], compiled, around)
+
+
 OWN = ("granular", "revoked", "gone", "labels", "count", "index", "references", "joins")
 
 
@@ -102,6 +118,7 @@ __all__ = [
     "SOURCE",
     "agreement",
     "contribution",
+    "facts_in",
     "known",
     "names",
     "world",
