@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode, b64encode
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -19,17 +20,23 @@ def seal(secret: bytes, document: dict[str, Any]) -> str:
     """Base64 of the sealed JSON."""
     plain = orjson.dumps(document)
     nonce = hashlib.blake2b(plain, key=_key(secret, b"nonce"), digest_size=SecretBox.NONCE_SIZE).digest()
-    return b64encode(SecretBox(_key(secret, b"seal")).encrypt(plain, nonce)).decode("ascii")
+    return b64encode(_box(secret).encrypt(plain, nonce)).decode("ascii")
 
 
 def unseal(secret: bytes, sealed: str) -> dict[str, Any]:
     """What was sealed. Raises `ValueError` where it was not sealed with this secret."""
     try:
-        document: dict[str, Any] = orjson.loads(SecretBox(_key(secret, b"seal")).decrypt(b64decode(sealed)))
+        document: dict[str, Any] = orjson.loads(_box(secret).decrypt(b64decode(sealed)))
     except CryptoError as error:
         raise ValueError(f"not sealed with this secret: {error}") from None
     return document
 
 
+@lru_cache(maxsize=4)
+def _box(secret: bytes) -> SecretBox:
+    return SecretBox(_key(secret, b"seal"))
+
+
+@lru_cache(maxsize=8)
 def _key(secret: bytes, purpose: bytes) -> bytes:
     return hashlib.blake2b(b"tocsin " + purpose, key=secret[:64], digest_size=32).digest()

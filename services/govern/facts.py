@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from schemas.agreement import Contributes, Defaults
@@ -171,12 +171,12 @@ def _stated(own: T | None, default: T | None, otherwise: T) -> T:
 def provenance(facts: Facts, source: str, compiled: Compiled) -> dict[str, Any]:
     """For staff: the facts of a contribution, each as [value, where it comes from]."""
     terms = compiled.sources.get(source)
-    defaults: Mapping[str, Any] = terms.defaults.model_dump() if terms else {}
+    defaults = terms.defaults if terms else _NO_TERMS
     handling = facts.handling
     own_tlp, own_pap = facts.markings.tlp, facts.markings.pap
 
     def of(name: str, value: Any, stated: bool) -> list[Any]:
-        default = defaults.get(name) is not None
+        default = getattr(defaults, name) is not None
         return [value, "the object" if stated else "the source's default" if default else "absent"]
 
     shown: dict[str, Any] = {

@@ -191,7 +191,7 @@ def _held(
 def _copies(held: Held, body: dict[str, Any], draft: Draft, item: Item) -> Iterator[Copy]:
     """One copy for all that hold it; for each its own where something in it is made out to one recipient."""
     whole = _copy(held, body | {"modified": format_time(held.modified_ms)}, draft)
-    if not held.own and not has_placeholders(body):
+    if not (held.own or (draft.made_out and has_placeholders(body))):
         yield whole
         return
     for bit, made_out in _made_out(held, whole.body, item):

@@ -123,6 +123,8 @@ class Draft(NamedTuple):
     whole: bool = False
     """Whether it is made of all that is known of the item."""
     redacted: bool = False
+    made_out: bool = False
+    """Whether it may hold what is made out to each recipient (see `schemas.outgoing`), ids of others aside."""
     kind: str = ""
     """Where the item was reduced to another one, which `value` then is."""
     registrable_domain: str = ""
@@ -187,6 +189,7 @@ def merge_visible(
         tlp=_strictest(ranked),
         value=value,
         redacted=all(v.redacted for v in ranked),
+        made_out=any(v.redacted for v in ranked),
         kind=kind if reduced else "",
         registrable_domain=context.registrable_domain if reduced else "",
         urgent=any(v.facts.handling.urgent for v in ranked),

@@ -19,6 +19,7 @@ import orjson
 
 from tests.bench import isolated, machine, report
 from tests.bench.completeness import wrong_feeds
+from tests.bench.deciding import deciding
 from tests.bench.incoming import MADE_UP, Feeds, Shape
 from tests.bench.isolated import Costs
 from tests.bench.load import Client, Rate, Submitted, full_load, open_load, singles
@@ -347,6 +348,7 @@ def _say(text: str) -> None:
     click.echo(text, err=True)
 
 
+bench.add_command(deciding)
 bench.add_command(state)
 
 if __name__ == "__main__":
