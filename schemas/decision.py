@@ -62,6 +62,8 @@ class Decision(BaseModel):
     judgements: tuple[Judgement, ...]
     errors: tuple[str, ...] = ()
     """Rules that raised, as `rule: exception`: an error denies."""
+    probation: tuple[str, ...] = ()
+    """The sources whose word waits to be released by staff."""
     bodies: tuple[Body, ...] = ()
     sealed: str = ""
     """JSON for the hub itself: `value`, `route` (the key of its reports), and what staff are shown beside it: the

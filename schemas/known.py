@@ -46,6 +46,8 @@ class Contribution(BaseModel):
     joins: tuple[tuple[str, str], ...] = ()
     reached: str = "0"
     """Who was ever sent a copy that was made from it (hex bit set): only to them its withdrawal can speak."""
+    released: bool = False
+    """Staff released this word of a source on probation."""
     withdrawn: Withdrawn = ""
     """As in the report. What was said is gone then."""
 

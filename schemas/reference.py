@@ -48,7 +48,7 @@ class Letter(BaseModel):
 
     Without a standing `of` asks for that of `to`, to be sent under the key `route` (hex). With `join`, (kind,
     value) of what joins items, `to` is the campaign of that, and is told of a member. With `wants`, `of` refers to
-    `to`, and these may have it (hex bit set).
+    `to`, and these may have it (hex bit set). With `release` staff release what the source of that name says of `to`.
     """
 
     model_config = _FROZEN
@@ -59,6 +59,7 @@ class Letter(BaseModel):
     standing: Standing | None = None
     join: tuple[str, str] | None = None
     wants: str | None = None
+    release: str | None = None
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(self, default=vars)

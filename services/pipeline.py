@@ -104,7 +104,9 @@ class _Desk:
 
     def letter(self, letter: Letter) -> None:
         key = bytes.fromhex(letter.to)
-        if letter.wants is not None:
+        if letter.release is not None:
+            self._release(key, letter.release)
+        elif letter.wants is not None:
             self._wanted(key, letter.of, letter.wants)
         elif letter.standing is None:
             self._ask(key, askers.Asker(bytes.fromhex(letter.of), bytes.fromhex(letter.route)))
@@ -130,6 +132,13 @@ class _Desk:
         told = references.told(known, of, standing, self._next_window_ms(key))
         if told is not None:
             self._note(key, told.known, told.at_once)
+
+    def _release(self, key: bytes, source: str) -> None:
+        known = self.known(key)
+        word = known and known.contributions.get(source)
+        if known is not None and word is not None and not word.released:
+            words = {**known.contributions, source: word.model_copy(update={"released": True})}
+            self._note(key, known.model_copy(update={"contributions": words}), at_once=True)
 
     def _wanted(self, key: bytes, of: str, who: str) -> None:
         known = self.known(key)

@@ -123,7 +123,7 @@ def facts_of(known: Known, source: str, contribution: Contribution, compiled: Co
         ends=ends_of(known.type, contribution.references, known.ends, compiled.everyone, around.own),
         followed=union(map(from_hex, known.wanted.values())),
         protected=around.protected,
-        probation=terms.probation if terms else True,
+        probation=terms is None or (terms.probation and not contribution.released),
         suspects=_suspects(known, compiled),
         own_suspects=frozenset(handling.suspects or ()),
         newest_ms=max(contribution.modified_ms, contribution.last_seen_ms),

@@ -185,9 +185,15 @@ def _decision(
         numbering=rules.compiled.numbering,
         judgements=decided.judgements,
         errors=tuple(decided.errors),
+        probation=tuple(j.source for j in decided.judged if _awaits_release(j, rules.compiled)),
         bodies=tuple(Body(to=copy.to, sha256=_sha256(copy.body)) for copy in decided.copies),
         sealed=seal(rules.secret, contents),
     )
+
+
+def _awaits_release(judged: Judged, compiled: Compiled) -> bool:
+    facts = judged.facts
+    return facts is not None and facts.probation and judged.source in compiled.sources and not judged.verdict.ended
 
 
 def _sha256(body: Mapping[str, Any]) -> str:
