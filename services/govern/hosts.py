@@ -1,4 +1,4 @@
-"""What is left of a URL when only its host may leave: whether that says whom the URL was made for, or would hit many.
+"""What is left of a URL when only its host may leave: whether that says whom it was made for, or would hit many.
 
 Lures carry the names of those they are made for, in whatever spelling: `https://amina-k.lure.example/u/Amina%20K`.
 So words are compared without case, accents, punctuation and percent escapes, host names as people read them.
@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 import idna
@@ -30,6 +30,8 @@ MIN_WORD_CHARS: Final = 3
 MIN_HOST_WORD_CHARS: Final = 4
 MAX_TEXT_CHARS: Final = 64
 """Of a text whose words are looked for in a host: long ones have words that are in many."""
+MAX_TEXTS: Final = 300
+"""As many are compared with a host; where there are more, it holds one of them for all we know."""
 
 _UNUSABLE = SHARED_BY_MANY | NEVER_BLOCK
 _OF_CUSTOMERS = frozenset({"dynamic-dns", "shared-hosting"})
@@ -71,7 +73,26 @@ def read_url(text: str) -> str | None:
     return found.value if found else None
 
 
-def shown(text: str, others: Iterable[str] = ()) -> str | None:
+class Said(NamedTuple):
+    """A text that is personal, taken apart. Of one that is a URL, `host` is its host, which `words` leave out."""
+
+    plain: str
+    words: tuple[str, ...]
+    host: Ioc | None = None
+    host_words: tuple[str, ...] = ()
+
+
+def said(text: str) -> Said:
+    """What a text says, word by word."""
+    value = read_url(text)
+    host = of_url(value) if value else None
+    if value is None or host is None:
+        return Said(text, tuple(_words(text)))
+    beside = _beside_host(value)
+    return Said(beside, tuple(_words(beside)), host, tuple(_words(host.value)))
+
+
+def shown(text: str, others: Iterable[Said]) -> str | None:
     """`https://host/` of a text that is a URL; None where it is none, or the host itself holds what is personal.
 
     `others` are further texts that are personal.
@@ -104,26 +125,31 @@ def _is_shared(host: Ioc, look: Look) -> bool:
     return context.do_not_block or context.protected or not kinds.isdisjoint(_UNUSABLE)
 
 
-def holds_personal(host: Ioc, value: str, others: Iterable[str]) -> bool:
+def holds_personal(host: Ioc, value: str, others: Iterable[Said]) -> bool:
     """Whether a word of the URL's user, path and query, or of `others` (personal texts), stands in its host.
 
-    Texts of more than `MAX_TEXT_CHARS` are passed over; of one that is a URL on this very host, the host is.
+    The top-level domain is nobody's. Of another URL on this very host, the host is none of those words.
     """
-    texts = [_beside_host(value), *(_told(text, host) for text in others if len(text) <= MAX_TEXT_CHARS)]
+    texts = (said(value), *others)
     if host.kind != "domain":
-        return any(host.value in text for text in texts)
-    readings = list(dict.fromkeys(map(_folded, (host.value, _as_read(host.value)))))
-    squeezed = ["".join(_runs(reading)) for reading in readings]
-    labels = [run for reading in readings for run in _runs(reading.rpartition(".")[0])]
-    of_host = {run for run in labels if len(run) >= MIN_HOST_WORD_CHARS and run not in SAY_NOTHING}
+        return any(host.value in text.plain for text in texts)
+    readings = [_without_top(reading) for reading in dict.fromkeys((host.value, _as_read(host.value)))]
+    squeezed = ["".join(_runs(_folded(reading))) for reading in readings]
+    of_host = {word for reading in readings for word in _words(reading) if len(word) >= MIN_HOST_WORD_CHARS}
+    of_host -= SAY_NOTHING
     for text in texts:
-        words = _words(text)
+        words = text.words if text.host == host else (*text.words, *text.host_words)
         if any(word in reading for word in _telling(words) for reading in squeezed):
             return True
         apart, joined = (glue.join(word for word in words if word not in SAY_NOTHING) for glue in (" ", ""))
         if any(word in apart or word in joined for word in of_host):
             return True
     return False
+
+
+def _without_top(host: str) -> str:
+    above, dot, _ = host.rpartition(".")
+    return above if dot else host
 
 
 def plain(text: str) -> str:
@@ -135,11 +161,6 @@ def _beside_host(value: str) -> str:
     """User information, path and query of a canonical URL."""
     authority, _, tail = value.partition("://")[2].partition("/")
     return f"{authority.rpartition('@')[0]} {tail}"
-
-
-def _told(text: str, host: Ioc) -> str:
-    value = read_url(text)
-    return _beside_host(value) if value and of_url(value) == host else text
 
 
 def _as_read(host: str) -> str:
@@ -184,7 +205,7 @@ def _words(text: str) -> list[str]:
     return _runs(_folded(humps))
 
 
-def _telling(words: list[str]) -> Iterator[str]:
+def _telling(words: Iterable[str]) -> Iterator[str]:
     """The words that could name somebody: long ones, and short ones together with those next to them."""
     short: list[str] = []
     for word in (*words, ""):

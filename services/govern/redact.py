@@ -3,7 +3,7 @@
 | technique | on | what is left |
 |---|---|---|
 | `drop` | anything | nothing |
-| `generalise` | times | the first of the month, in UTC; the end of a span that may not be empty: of the next month |
+| `generalise` | times | the first of the month, in UTC; ends of spans that may not be empty: of the next one |
 | | `count`, `number_observed` | the lower bound of its band: 0, 1, 2 (to 9), 10 (to 99), 100 (to 999) … |
 | | a property of a location | region and country |
 | `pseudonymise` | texts | a placeholder, the same for the same text within one quarter (`schemas/outgoing.py`) |
@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from schemas.errors import ItemRefused
@@ -133,8 +134,7 @@ def impossible(
     value = subject.body[name]
     if technique == "drop" and isinstance(value, list) and len(path) == 2:
         return len(value) == 1
-    texts = _texts_at(subject.body, personal) if technique == "host-only" else ()
-    after = _reduced(subject, {selector: technique}, "", texts).body
+    after = _reduced(subject, {selector: technique}, "", personal).body
     if name in required and technique != "drop" and _size(value) != _size(after.get(name)):
         return True
     return _is_unfit(subject, after)
@@ -173,23 +173,29 @@ def _is_unfit(subject: Subject, after: Mapping[str, Any]) -> bool:
 def _has_host_alone(subject: Subject, personal: Iterable[str], look: Callable[[Ioc], Context]) -> bool:
     if subject.kind != "url":
         return False
-    host = hosts.of_url(subject.value)
-    if host is None or hosts.holds_personal(host, subject.value, _texts_at(subject.body, personal)):
+    host, others = hosts.of_url(subject.value), _texts_at(subject.body, personal)
+    if host is None or others is None or hosts.holds_personal(host, subject.value, others):
         return False
     return not hosts.is_shared(host, look)
 
 
-def _texts_at(body: Mapping[str, Any], selectors: Iterable[str]) -> list[str]:
-    """The short texts that are selected, but for those that name nobody."""
-    paths = (find(body, selector) for selector in dict.fromkeys(selectors))
-    found = dict.fromkeys(
+def _texts_at(body: Mapping[str, Any], selectors: Iterable[str]) -> list[hosts.Said] | None:
+    """The short texts that are selected, but for those that name nobody; None where too many are selected."""
+    paths = dict.fromkeys(find(body, selector) for selector in selectors)
+    selected = (
         text
         for path in paths
         if path and path[0] not in ("pattern", "id", AFFECTED) and not _is_reference(str(path[0]))
         for text in leaves(at(body, path))
-        if len(text) <= hosts.MAX_TEXT_CHARS and not is_placeholder(text) and not _is_time(text)
     )
-    return list(found)
+    texts = list(islice(selected, hosts.MAX_TEXTS + 1))
+    if len(texts) > hosts.MAX_TEXTS:
+        return None
+    return [
+        hosts.said(text)
+        for text in dict.fromkeys(texts)
+        if len(text) <= hosts.MAX_TEXT_CHARS and not is_placeholder(text) and not _is_time(text)
+    ]
 
 
 def _is_time(text: str) -> bool:
@@ -233,12 +239,13 @@ _GONE: Final = object()
 _ONLY_GENERALISE = frozenset({"generalise"})
 
 
-def _reduced(subject: Subject, obligations: Mapping[str, str], epoch: str, texts: Iterable[str]) -> _Body:
-    """`texts` are those that are personal, so that no host may repeat them."""
+def _reduced(subject: Subject, obligations: Mapping[str, str], epoch: str, personal: Iterable[str]) -> _Body:
+    """`personal` selects the texts that no host may repeat."""
     stix_type = _type_of(subject.type)
     touched = _asked(subject.body, obligations)
     _take_along(subject, stix_type, touched)
-    work = _Work(subject, stix_type, epoch, list(texts))
+    others = _texts_at(subject.body, personal) if "host-only" in obligations.values() else None
+    work = _Work(subject, stix_type, epoch, others)
     body = {}
     for name, value in subject.body.items():
         after = work.property_(name, value, touched[name]) if name in touched else value
@@ -297,7 +304,8 @@ class _Work(NamedTuple):
     subject: Subject
     type: StixType
     epoch: str
-    texts: list[str]
+    others: list[hosts.Said] | None
+    """The personal texts; None where no host can be compared with them."""
 
     def property_(self, name: str, value: Any, asked: _Asked) -> Any:
         """What is left of a property: what its type takes, or nothing."""
@@ -327,7 +335,11 @@ class _Work(NamedTuple):
         if not held and not below:
             return value
         if isinstance(value, dict):
-            parts = ((key, self._part(property_, key, part, below.get(key), held)) for key, part in value.items())
+            inside = name if name == "hashes" else ""
+            parts = (
+                (key, self._part(property_, inside or key, part, below.get(key), held))
+                for key, part in value.items()
+            )
             return {key: part for key, part in parts if part is not _GONE} or _GONE
         if isinstance(value, list):
             elements = [
@@ -346,7 +358,7 @@ class _Work(NamedTuple):
         if is_placeholder(value):
             return value
         if "host-only" in held:
-            return hosts.shown(value, self.texts) or _GONE
+            return (None if self.others is None else hosts.shown(value, self.others)) or _GONE
         is_name = not ({property_, name} & _NO_NAMES or property_.endswith("_types"))
         return pseudonym_placeholder(value, self.epoch) if is_name else _GONE
 
@@ -383,14 +395,14 @@ def _month(text: str, later: bool) -> str | None:
     except ItemRefused:
         return None
     start = format_time(month_start_ms(ms))
-    if not later or exact(start).rstrip(".") == exact(text).rstrip("."):
+    if not later or exact(start) == exact(text):
         return start
     return format_time(month_start_ms(month_start_ms(ms) + 32 * 86_400_000))
 
 
 def _without(name: str, value: Any, repeats: Callable[[str], bool]) -> Any:
     """A property without the texts that repeat what its object's pattern has lost."""
-    if name == "pattern" or not any(map(repeats, leaves(value))):
+    if not any(map(repeats, leaves(value))):
         return value
     if isinstance(value, dict):
         kept = {key: after for key, part in value.items() if (after := _without("", part, repeats)) is not _GONE}
@@ -427,8 +439,7 @@ def carry_out(contribution: Contribution, subject: Subject, obligations: Mapping
 
     Raises `Unselectable`, and `NotRedacted` where something is `impossible` or the subject is another's.
     """
-    texts = _texts_at(subject.body, obligations)
-    reduced = _reduced(subject, obligations, epoch_of(contribution.modified_ms), texts)
+    reduced = _reduced(subject, obligations, epoch_of(contribution.modified_ms), obligations)
     if not reduced.touched:
         return Redacted(contribution)
     if _is_unfit(subject, reduced.body):

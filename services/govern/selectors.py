@@ -126,7 +126,7 @@ def _elements(body: Mapping[str, Any], members: set[Path]) -> set[Path]:
     """The elements that are not whole without these members."""
     gone: dict[Path, set[str | int]] = {}
     for property_, index, member in members:
-        if property_ in _NEEDED and isinstance(index, int):
+        if property_ in _NEEDED and isinstance(index, int) and isinstance(member, str):
             gone.setdefault((property_, index), set()).add(member)
     return {
         path
