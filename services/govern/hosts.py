@@ -39,14 +39,15 @@ _ESCAPED_DEEP = 4
 
 SAY_NOTHING: Final = frozenset(
     """
-    about access account accounts action admin alert all and api app apps asp aspx assets auth bin biz blog case
-    cdn cgi click client cloud code com confirm contact content css data default dev docs document documents
-    download edu email file files for form forms free from get gov has her his home host hosting htm html http
-    https image images img inc index info into invite jpg json jsp link links live log login logon mail main media
-    message messages mobile net new news not off official online open org out page pages pdf php png portal post
-    public redirect reset search secure security server service services session share shop sign signin signup
-    site sites src sso static store support svc system target test that the their them this track update updates
-    upload url user username users verify version view was web webmail website were who with www xml your
+    about access account accounts action admin alert all and api app apps asp aspx assets at auth bin biz blog
+    by case cdn cgi click client cloud code com confirm contact content css data default dev docs document
+    documents download edu email file files for form forms free from get gov has he her his home host hosting
+    htm html http https image images img in inc index info into invite is it jpg json jsp link links live log
+    login logon mail main media message messages mobile net new news not of off official on online open org out
+    page pages pdf php png portal post public redirect reset search secure security server service services
+    session share shop sign signin signup site sites src sso static store support svc system target test that
+    the their them this to track update updates upload url user username users verify version view was we web
+    webmail website were who with www xml your
     """.split()  # noqa: SIM905 - as a list of literals it fills a screen
 )
 """Words that are in many hosts and many addresses, and name nobody."""
@@ -206,16 +207,16 @@ def _words(text: str) -> list[str]:
 
 
 def _telling(words: Iterable[str]) -> Iterator[str]:
-    """The words that could name somebody: long ones, and short ones together with those next to them."""
+    """The words that could name somebody: long ones, and short ones together with the next short ones."""
     short: list[str] = []
-    for word in (*words, ""):
-        if word and _weight(word) < MIN_WORD_CHARS:
-            short.append(word)
+    for word in words:
+        if word in SAY_NOTHING:
             continue
-        yield from _joined(short)
-        short = []
-        if word and word not in SAY_NOTHING:
+        if _weight(word) < MIN_WORD_CHARS:
+            short.append(word)
+        else:
             yield word
+    yield from _joined(short)
 
 
 def _joined(short: list[str]) -> Iterator[str]:
