@@ -5,14 +5,15 @@
 | `drop` | anything | nothing |
 | `generalise` | times | the first of the month, in UTC; ends of spans that may not be empty: of the next one |
 | | `count`, `number_observed` | the lower bound of its band: 0, 1, 2 (to 9), 10 (to 99), 100 (to 999) … |
-| | a property of a location | region and country |
+| | a part of a place, in a location | region and country |
 | `pseudonymise` | texts | a placeholder, the same for the same text within one quarter (`schemas/outgoing.py`) |
 | `host-only` | a URL pattern | a pattern of its host |
 | | texts that are URLs | `https://host/`, if the host does not say whom the URL was made for |
 
 What can't be generalised, pseudonymised or reduced to a host is dropped; where the type requires it, that is
 `impossible`, and the rule that asks for it denies. Two techniques on one value, by itself and by what it lies in,
-drop it. A span is generalised as a whole. Nothing here recurses deeper than a document may be nested.
+drop it. Whatever is asked of one end of a span, the other is generalised; of one part of a place, all finer parts
+go. Nothing here recurses deeper than a document may be nested.
 """
 
 from __future__ import annotations
@@ -49,7 +50,6 @@ _FINER_THAN_A_COUNTRY = frozenset(
     }
 )
 _PLACES = _FINER_THAN_A_COUNTRY - {"name", "description"} | {"region", "country"}
-_COORDINATES = ("latitude", "longitude", "precision")
 _NO_NAMES = frozenset(
     {
         *("type", "spec_version", "id", "pattern", "pattern_type", "pattern_version", "lang", "relationship_type"),
@@ -276,26 +276,20 @@ def _asked(body: Mapping[str, Any], obligations: Mapping[str, str]) -> dict[str,
 
 
 def _take_along(subject: Subject, stix_type: StixType, touched: dict[str, _Asked]) -> None:
-    """Adds what goes with what is asked: the other end of a span, the finer parts of a place, coordinates."""
+    """Adds what goes with what is asked: the other end of a span, all finer parts of a place."""
 
     def add(name: str, technique: str) -> None:
         if name in subject.body:
             touched.setdefault(name, _Asked()).techniques.add(technique)
 
-    def is_generalised(name: str) -> bool:
-        return name in touched and "generalise" in touched[name].techniques
-
+    # whatever is asked of one: were it only for `generalise`, a `drop` on top of that would leave more of the other
     for order in stix_type.orders:
         for one, other in ((order.earlier, order.later), (order.later, order.earlier)):
-            if is_generalised(one):
+            if one in touched:
                 add(other, "generalise")
-    if subject.type == "location":
-        if any(map(is_generalised, _PLACES)):
-            for name in _FINER_THAN_A_COUNTRY:
-                add(name, "drop")
-        if not touched.keys().isdisjoint(_COORDINATES[:2]):
-            for name in _COORDINATES:
-                add(name, "drop")
+    if subject.type == "location" and not touched.keys().isdisjoint(_PLACES):
+        for name in _FINER_THAN_A_COUNTRY:
+            add(name, "drop")
 
 
 class _Work(NamedTuple):
