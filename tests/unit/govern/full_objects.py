@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from schemas.fingerprint import Ioc
 from schemas.known import Contribution
 from schemas.objects import take_references
 from schemas.timestamps import parse_time
+from services.enrich.context import Context
+from services.govern.redact import Subject, whole
+
+URL = "https://login.lure.example/u/amina-k"
 
 _REFERENCES = [
     {"source_name": "case file", "external_id": "C-7", "description": "How Amina came to it."},
@@ -38,7 +43,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
     "indicator": {
         **_NAMED,
         "indicator_types": ["malicious-activity", "attribution"],
-        "pattern": "[url:value = 'https://login.lure.example/u/amina-k']",
+        "pattern": f"[url:value = '{URL}']",
         "pattern_type": "stix",
         "pattern_version": "2.1",
         "valid_from": "2026-11-03T21:14:05Z",
@@ -177,6 +182,24 @@ def taken(body: Mapping[str, Any], **fields: Any) -> tuple[Contribution, dict[st
 
 def _time(body: Mapping[str, Any], names: Sequence[str], otherwise: str) -> int:
     return parse_time(next((body[name] for name in names if name in body), body[otherwise]))
+
+
+def contribution_of(type_: str, **changes: Any) -> Contribution:
+    """Of a full object; None takes a property away."""
+    return taken({name: value for name, value in {**FULL[type_], **changes}.items() if value is not None})[0]
+
+
+def subject_of(contribution: Contribution, kind: str = "", value: str = "") -> Subject:
+    """Of an indicator it is that of its URL, unless another is given."""
+    type_ = contribution.object["type"]
+    default = ("url", URL) if type_ == "indicator" else (f"stix:{type_}", "v")
+    affected = contribution.handling.get("affected", ("XA", "XB"))
+    return Subject(type_, kind or default[0], value or default[1], whole(contribution, affected))
+
+
+def nothing_known(ioc: Ioc) -> Context:
+    """Local data that say nothing."""
+    return Context()
 
 
 def given_back(contribution: Contribution, ids: Mapping[str, str]) -> dict[str, Any]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.fingerprint import Ioc
 from schemas.fingerprint import url as read_any_url
-from services.enrich.context import Context, Warning
+from services.enrich.context import Context
+from services.enrich.warninglists import Warning
 from services.govern.hosts import Said, holds_personal, is_shared, of_url, plain, said, shown
 
 
@@ -143,7 +146,7 @@ def test_a_text_that_is_a_url_shows_its_host(text: str, expected: str | None) ->
         assert shown(text, [said(expected)]) == expected
 
 
-def _context(*kinds: str, **fields: bool) -> Context:
+def _context(*kinds: str, **fields: Any) -> Context:
     return Context(warnings=tuple(Warning(f"list of {kind}", kind) for kind in kinds), **fields)
 
 

@@ -17,24 +17,12 @@ from schemas.outgoing import fill, is_placeholder
 from schemas.safejson import walk
 from schemas.stix import read_object
 from schemas.stix_types import TYPES
-from services.enrich.context import Context
 from services.govern.obligations import ALLOWED
 from services.govern.redact import NotRedacted, Subject, carry_out, impossible, leaves, whole, withheld
 from services.govern.selectors import STRENGTH, at, find, name_of, named
-from tests.unit.govern.full_objects import FULL, given_back, taken
+from tests.unit.govern.full_objects import FULL, given_back, nothing_known, subject_of, taken
 
 KEY = b"k" * 32
-URL = "https://login.lure.example/u/amina-k"
-
-
-def _nothing(ioc: Ioc) -> Context:
-    return Context()
-
-
-def _subject(contribution: Contribution) -> Subject:
-    type_ = contribution.object["type"]
-    kind, value = ("url", URL) if type_ == "indicator" else (f"stix:{type_}", "v")
-    return Subject(type_, kind, value, whole(contribution, ["XA", "XB"]))
 
 
 def _selectors(body: Any) -> list[str]:
@@ -66,7 +54,7 @@ def _possible(subject: Subject, asked: list[tuple[str, str]]) -> dict[str, str] 
 
 def _can_be(subject: Subject, obligations: dict[str, str]) -> bool:
     return not any(
-        impossible(subject, selector, technique, obligations.keys(), _nothing)
+        impossible(subject, selector, technique, obligations.keys(), nothing_known)
         for selector, technique in obligations.items()
     )
 
@@ -96,7 +84,7 @@ def test_what_is_left_is_valid_and_carrying_out_twice_is_once(
     case: tuple[Contribution, dict[str, str], list[tuple[str, str]]],
 ) -> None:
     contribution, ids, asked = case
-    subject = _subject(contribution)
+    subject = subject_of(contribution)
     obligations = _possible(subject, asked)
     event("nothing possible" if not obligations else "possible together" if obligations else "")
     if obligations is None:
@@ -122,7 +110,7 @@ def test_nothing_of_what_was_dropped_is_left(
     case: tuple[Contribution, dict[str, str], list[tuple[str, str]]],
 ) -> None:
     contribution, _, asked = case
-    subject = _subject(contribution)
+    subject = subject_of(contribution)
     obligations = _possible(subject, [(selector, "drop") for selector, _ in asked])
     if obligations is None:
         return
@@ -148,7 +136,7 @@ def test_whatever_has_no_place_in_it_carrying_out_again_on_what_is_left_changes_
 ) -> None:
     contribution, _, asked = case
     asked = [(selector, technique) for selector, technique in asked if "[" not in selector]
-    subject = _subject(contribution)
+    subject = subject_of(contribution)
     obligations = _possible(subject, asked)
     if not obligations:
         return
@@ -171,7 +159,7 @@ def test_one_more_obligation_never_leaves_more(
     case: tuple[Contribution, dict[str, str], list[tuple[str, str]]], data: st.DataObject
 ) -> None:
     contribution, _, asked = case
-    subject = _subject(contribution)
+    subject = subject_of(contribution)
     more = data.draw(st.sampled_from(_selectors(subject.body)))
     technique = data.draw(st.sampled_from(sorted(STRENGTH))) if more not in dict(asked) else "drop"
     fewer, all_ = _possible(subject, asked), _possible(subject, [*asked, (more, technique)])
@@ -196,10 +184,10 @@ def test_ten_thousand_selectors_take_well_under_a_second(technique: str) -> None
     names = [f"name {number}" for number in range(size)]
     body = {**FULL["malware"], "aliases": names, "labels": names}
     contribution, _ = taken(body)
-    subject = _subject(contribution)
+    subject = subject_of(contribution)
     started = time.perf_counter()
     obligations = named(subject.body, [(f"aliases.[{number}]", technique) for number in range(size - 1)])
-    assert not any(impossible(subject, selector, technique, (), _nothing) for selector in obligations)
+    assert not any(impossible(subject, selector, technique, (), nothing_known) for selector in obligations)
     after = carry_out(contribution, subject, obligations).contribution
     withheld(contribution, after)
     assert time.perf_counter() - started < 1
@@ -211,6 +199,6 @@ def test_ten_thousand_urls_are_not_compared_with_one_another() -> None:
     references = [{"source_name": f"s{n}", "url": f"https://a{n}.example/{'x' * 70}"} for n in range(size)]
     contribution, _ = taken({**FULL["malware"], "external_references": references})
     started = time.perf_counter()
-    after = carry_out(contribution, _subject(contribution), {"external_references": "host-only"}).contribution
+    after = carry_out(contribution, subject_of(contribution), {"external_references": "host-only"}).contribution
     assert time.perf_counter() - started < 1
     assert "external_references" not in after.object
