@@ -53,15 +53,18 @@ SAY_NOTHING: Final = frozenset(
 """Words that are in many hosts and many addresses, and name nobody."""
 
 _scheme = re.compile(r"(?:[a-z][a-z0-9+.-]*):(?://|\[//\])\S+|hxxps?\S+", re.IGNORECASE).fullmatch
+_domain = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*").fullmatch
 _runs = re.compile(r"[^\W\d_]+|\d+").findall
 _LETTERS = str.maketrans({"ı": "i", "ø": "o", "ł": "l", "đ": "d", "æ": "ae", "œ": "oe", "þ": "th", "ð": "d"})
 
 
 def of_url(value: str) -> Ioc | None:
-    """The host of a canonical URL, as an indicator; None where it has none that could be one."""
+    """The host of a canonical URL, as an indicator; None where it has none that anybody could look up."""
     name = host_of("url", value)
     host = read_host(name) if name and len(name) <= MAX_HOST_CHARS else None
-    return host if host and host.kind in HOST_KINDS else None
+    if host is None or (host.kind == "domain" and not _domain(host.value)):
+        return None
+    return host if host.kind in HOST_KINDS else None
 
 
 def read_url(text: str) -> str | None:

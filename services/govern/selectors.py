@@ -17,7 +17,7 @@ Path = tuple[str | int, ...]
 STRENGTH: Final[Mapping[str, int]] = MappingProxyType(
     {"pseudonymise": 1, "generalise": 2, "host-only": 2, "drop": 3}
 )
-"""Of obligations on one selector the strongest holds (deploy/policy.md, F12 and below)."""
+"""Of obligations on one selector the strongest holds (deploy/policy.md, "The rules")."""
 
 _STEP = r"\.(?:\[[0-9]{1,6}\]|[A-Za-z0-9_-]{1,250})"
 _matches = re.compile(rf"[A-Za-z0-9_-]{{1,250}}(?:{_STEP}){{0,32}}").fullmatch

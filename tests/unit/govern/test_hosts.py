@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from schemas.fingerprint import Ioc
 from schemas.fingerprint import url as read_any_url
-from services.enrich.context import Context
-from services.enrich.warninglists import Warning
+from schemas.patterns import generate, parse
+from services.enrich.context import Context, look
+from services.enrich.warninglists import Warning, index, read_list
 from services.govern.hosts import Said, holds_personal, is_shared, of_url, plain, said, shown
+from tests.unit.enrich.made_up import data
 
 
 def _holds(url: str, *others: str) -> bool:
@@ -113,6 +115,11 @@ def test_a_hostile_address_takes_bounded_time() -> None:
         ("https://[2001:db8::1]:443/x", Ioc("ipv6", "2001:db8::1")),
         ("file:///etc/passwd", None),
         (f"https://{'a.' * 130}example/", None),
+        ("https://it's.example/x", None),
+        ("https://jos%C3%A9.example/x", None),
+        ("https://\U0001f600.example/x", None),
+        ("https://a..example/x", None),
+        ("https://[x/y", None),
     ],
 )
 def test_the_host_of_a_url(value: str, expected: Ioc | None) -> None:
@@ -144,6 +151,17 @@ def test_a_text_that_is_a_url_shows_its_host(text: str, expected: str | None) ->
         assert shown(expected, ()) == expected
         assert shown(text, [Said("", ("xyz",))]) == expected
         assert shown(text, [said(expected)]) == expected
+
+
+@given(st.text("aé.:/@[]%0x1?#-_\\'~", max_size=40))
+def test_what_is_shown_is_shown_again_and_is_the_pattern_of_its_host(rest: str) -> None:
+    found = shown(f"https://{rest}", ())
+    if found is not None:
+        assert shown(found, ()) == found
+        assert found.startswith("https://")
+        host = of_url(found)
+        assert host
+        assert parse(generate(host)).iocs == (host,)
 
 
 def _context(*kinds: str, **fields: Any) -> Context:
@@ -188,6 +206,22 @@ KNOWN = {
 )
 def test_hosts_that_others_use_too(name: str, expected: bool) -> None:
     assert is_shared(Ioc("domain", name), lambda ioc: KNOWN.get(ioc.value, Context())) is expected
+
+
+def test_hosts_that_others_use_too_by_real_lists() -> None:
+    lists = (
+        {"name": "made-up dynamic DNS", "type": "hostname", "list": ["dyn.example", "ddns.example"]},
+        {"name": "made-up IPFS gateways", "type": "hostname", "list": ["gateway.example", "dyn.example"]},
+        {"name": "made-up GCP networks", "type": "cidr", "list": ["198.51.100.0/24"]},
+    )
+    warnings = index(read_list(each, "here") for each in lists)[0]
+    known = data(warnings=warnings)
+    names = ("dyn.example", "ddns.example", "www.ddns.example", "gateway.example", "a.gateway.example")
+    hosts = [*(Ioc("domain", name) for name in names), Ioc("ipv4", "198.51.100.7")]
+    assert all(is_shared(host, lambda ioc: look(known, *ioc)) for host in hosts)
+    names = ("lure.dyn.example", "a.lure.ddns.example", "www.lure.ddns.example", "notdyn.example")
+    hosts = [*(Ioc("domain", name) for name in names), Ioc("ipv4", "203.0.113.7")]
+    assert not any(is_shared(host, lambda ioc: look(known, *ioc)) for host in hosts)
 
 
 def test_addresses_of_a_cloud_are_shared() -> None:

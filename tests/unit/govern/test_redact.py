@@ -333,11 +333,6 @@ def test_quarters(day: str, expected: str) -> None:
         (URL, HOST, "[domain-name:value = 'login.lure.example']"),
         ("https://203.0.113.7:8080/u/amina-k", Ioc("ipv4", "203.0.113.7"), "[ipv4-addr:value = '203.0.113.7']"),
         ("https://[2001:db8::1]/u/amina-k", Ioc("ipv6", "2001:db8::1"), "[ipv6-addr:value = '2001:db8::1']"),
-        (
-            "http://it's.lure.example/u",
-            Ioc("domain", "it's.lure.example"),
-            "[domain-name:value = 'it\\'s.lure.example']",
-        ),
     ],
 )
 def test_a_url_pattern_becomes_one_of_its_host(value: str, ioc: Ioc, pattern: str) -> None:
