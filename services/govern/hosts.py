@@ -145,8 +145,8 @@ def holds_personal(host: Ioc, value: str, others: Iterable[Said]) -> bool:
         words = text.words if text.host == host else (*text.words, *text.host_words)
         if any(word in reading for word in _telling(words) for reading in squeezed):
             return True
-        apart, joined = (glue.join(word for word in words if word not in SAY_NOTHING) for glue in (" ", ""))
-        if any(word in apart or word in joined for word in of_host):
+        spaced = " ".join(word for word in words if word not in SAY_NOTHING)
+        if any(word in spaced for word in of_host):
             return True
     return False
 

@@ -76,6 +76,7 @@ def test_hosts_that_say_whom_it_is_about(url: str, others: tuple[str, ...]) -> N
         ("https://login.lure.example/login/secure.php?account=7", ()),
         ("https://secure-mail.lure.example/www/mail/index.html", ()),
         ("https://lure.example/u/jo", ()),
+        ("https://engine.example/l%C3%B3gin", ()),
         ("https://jo.lure.example/u/jo", ()),
         ("https://lure.example/u/example", ()),
         ("https://lure.example/u/amina", ("Found on the phone of a lawyer.",)),

@@ -298,6 +298,8 @@ def test_elements_get_a_pseudonym_each() -> None:
     case = FULL["malware"]["external_references"][0]
     expected = {name: pseudonym_placeholder(text, "2026Q4") for name, text in case.items()}
     assert after["external_references"] == [expected]  # without its URL the other one says nothing
+    hashes = _object("malware", {"external_references.[1].hashes": "pseudonymise"})["external_references"][1]
+    assert hashes.keys() == {"source_name", "url"}
     one = _object("malware", {"aliases.[1]": "pseudonymise"})
     assert one["aliases"] == ["Grey Heron", pseudonym_placeholder("Still Heron", "2026Q4")]
 
