@@ -135,8 +135,12 @@ def impossible(
     if technique == "drop" and isinstance(value, list) and len(path) == 2:
         return len(value) == 1
     after = _reduced(subject, {selector: technique}, "", personal).body
-    if name in required and technique != "drop" and _size(value) != _size(after.get(name)):
-        return True
+    if (
+        technique != "drop"
+        and (name in required or isinstance(value, list))
+        and _size(value) != _size(after.get(name))
+    ):
+        return True  # what is left of a list may be dropped by others
     return _is_unfit(subject, after)
 
 
@@ -254,9 +258,9 @@ def _reduced(subject: Subject, obligations: Mapping[str, str], epoch: str, perso
     repeats = None
     if "pattern" in touched and subject.kind == "url":
         repeats = _repeats_of(subject.value)
-        body = {
-            name: after for name, value in body.items() if (after := _without(name, value, repeats)) is not _GONE
-        }
+        fixed = _required(subject, stix_type)
+        left = ((name, value if name in fixed else _without(name, value, repeats)) for name, value in body.items())
+        body = {name: value for name, value in left if value is not _GONE}
     return _Body(body, touched, repeats)
 
 

@@ -40,6 +40,7 @@ ALL = ("drop", "generalise", "pseudonymise", "host-only", "deny")
         ("opinion", "opinion", ALL),
         ("observed-data", "number_observed", ("drop", "pseudonymise", "host-only", "deny")),
         ("observed-data", "object_refs", ALL),
+        ("observed-data", "object_refs.[1]", ("generalise", "pseudonymise", "host-only", "deny")),
         ("observed-data", "first_observed", ("drop", "pseudonymise", "host-only", "deny")),
         # all else can at least be dropped
         *((type_, "labels", ("deny",)) for type_ in FULL),

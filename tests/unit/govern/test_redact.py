@@ -371,6 +371,15 @@ def test_what_does_not_repeat_the_url_stays() -> None:
     assert after.object["description"] == "and/or by u/k"
 
 
+def test_a_url_that_repeats_what_an_indicator_must_have_takes_nothing_of_that() -> None:
+    before = contribution_of("indicator", description="of an indicator")
+    subject = subject_of(before, "url", "https://indicator@login.lure.example/indicator")
+    after = carry_out(before, subject, {"pattern": "host-only"}).contribution
+    assert after.object["type"] == "indicator"
+    assert after.references == before.references
+    assert "description" not in after.object
+
+
 def test_urls_in_texts_show_their_hosts() -> None:
     after = _object("malware", {"external_references.[1].url": "host-only", "aliases": "host-only"})
     assert after["external_references"][1]["url"] == "https://report.example/"
