@@ -13,6 +13,9 @@ VALUES = (
     "https://forms.relief-fund.example/login",
     "203.0.113.77",
     "safe-contacts.example",
+    "https://sign-in.lure.example/for/amina-k",
+    "update-server.example",
+    "not-yet.example",
 )
 """What the demo asks the journeys of, in the order in which it tells them."""
 
@@ -21,7 +24,7 @@ _DAY = "2026-11-02T09:00:00.000Z"
 
 def bundles() -> list[tuple[str, dict[str, Any]]]:
     """(source, STIX 2.1 bundle) pairs: made-up indicators of two sources, one of them not understandable."""
-    domain, sha256, url, address, contacts = VALUES
+    domain, sha256, url, address, contacts, lure, suspected, later = VALUES
     kestrel = [
         _indicator(1, f"[domain-name:value = '{domain}']", Tlp.GREEN, name="Fake mail login", category="phishing"),
         _indicator(
@@ -43,6 +46,33 @@ def bundles() -> list[tuple[str, dict[str, Any]]]:
         _indicator(
             7, f"[domain-name:value = '{contacts}']", Tlp.GREEN, name="Consent not yet given", consent="unknown"
         ),
+        _indicator(
+            8,
+            f"[url:value = '{lure}']",
+            Tlp.GREEN,
+            name="A lure that names its victim",
+            category="phishing",
+            suspects={},
+            consent={"status": "granted", "kinds": ["platform", "ngo"]},
+            personal={"pattern": "host-only"},
+        ),
+        _indicator(
+            9,
+            f"[domain-name:value = '{suspected}']",
+            Tlp.GREEN,
+            name="Behind it may be XA",
+            category="spyware",
+            suspects={"XA": 60},
+        ),
+        _indicator(
+            10,
+            f"[domain-name:value = '{later}']",
+            Tlp.GREEN,
+            name="Under embargo until the people are safe",
+            category="intrusion",
+            suspects={},
+            embargo={"until": "2035-01-01T00:00:00Z", "group": ["horizon"]},
+        ),
     ]
     return [("kestrel", _bundle(1, kestrel)), ("lantern", _bundle(2, lantern))]
 
@@ -52,10 +82,10 @@ def _bundle(number: int, objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _indicator(
-    number: int, pattern: str, tlp: Tlp, *, name: str, consent: str = "", **handling: Any
+    number: int, pattern: str, tlp: Tlp, *, name: str, consent: str | dict[str, Any] = "", **handling: Any
 ) -> dict[str, Any]:
     if consent:
-        handling["consent"] = {"status": consent}
+        handling["consent"] = {"status": consent} if isinstance(consent, str) else consent
     extension = {HANDLING_ID: {"extension_type": "property-extension", **handling}}
     return {
         "type": "indicator",

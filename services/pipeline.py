@@ -135,8 +135,8 @@ class _Desk:
 
     def _release(self, key: bytes, source: str) -> None:
         known = self.known(key)
-        word = known and known.contributions.get(source)
-        if known is not None and word is not None and not word.released:
+        word = known.contributions.get(source) if known else None
+        if known and word and not word.released:
             words = {**known.contributions, source: word.model_copy(update={"released": True})}
             self._note(key, known.model_copy(update={"contributions": words}), at_once=True)
 

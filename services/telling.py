@@ -98,7 +98,7 @@ def _terms(facts: Mapping[str, Any]) -> Iterator[str]:
     stated = [
         f"{name.replace('_', ' ')} {_plain(value)} ({origin})"
         for name, (value, origin) in facts.items()
-        if value not in (None, [], {}, False)
+        if origin != "absent" and value not in (None, [], {}, False)
     ]
     if stated:
         yield f"            {'; '.join(stated)}"
