@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from schemas.known import Contribution, Known, Sent
-from schemas.report import Report
+from schemas.report import Report, Withdrawn
 
 MAX_JOINS = 20
 NARROWING = ("suspects", "consent", "personal", "embargo", "purposes", "named", "published", "affected")
 """What a source says about handling that can keep an item from somebody."""
+CONSENTING = ("granted", "not-required")
+"""What a source has to say of the consent to be heard again after it was withdrawn."""
 
 
 def unheard(numbering: str) -> Known:
@@ -35,9 +37,12 @@ def merge(
 
     A replay (a report not newer in the inbox than the contribution it would change) changes nothing, counts
     included. A later report of an older version is counted and widens the dates, and never replaces the newer.
+
+    A withdrawal ends the source's contribution, and erases it, at once; of an item on which the source said nothing
+    it says nothing. What the source said before comes before it, since a source's reports keep their order.
     """
     if known is None or not known.kind:
-        if report.gone:
+        if report.gone or report.withdrawn:
             return None
         route = record_key.hex() if report.identity else ""
         feedback = known.feedback if known else {}
@@ -45,18 +50,25 @@ def merge(
         return Heard(first, at_once=True)
     shown = known.contributions.get(report.source)
     if shown is None:
-        if report.gone:
+        if report.gone or report.withdrawn:
             return None
-        contributions = {**known.contributions, report.source: _contribution(report)}
-        return Heard(known.model_copy(update={"contributions": contributions}), at_once=True)
+        return Heard(_named(_show(known, report.source, _contribution(report)), report), at_once=True)
     before = known.waiting.get(report.source, shown)
     if (report.seq, report.index) <= (before.seq, before.index):
         return None
+    if report.withdrawn:
+        return _end(known, report.source, before, report)
+    if before.withdrawn:
+        if not _is_heard_again(before, report):
+            return None
+        return Heard(_named(_show(known, report.source, _contribution(report)), report), at_once=True)
     after = _gone(before, report) if report.gone else _succeed(before, report)
     if _terms(after) != _terms(shown):
         return Heard(_show(known, report.source, after), at_once=True)
     if _said(after) == _said(shown):
         return Heard(_show(known, report.source, after), at_once=False)
+    if after.handling.get("urgent") is True:
+        return Heard(_show(known, report.source, after), at_once=True)
     waiting_ms = known.waiting_ms or next_window_ms(record_key, now_ms, window_ms)
     waiting = {**known.waiting, report.source: after}
     return Heard(known.model_copy(update={"waiting": waiting, "waiting_ms": waiting_ms}), at_once=False)
@@ -82,7 +94,8 @@ def release(known: Known, now_ms: int) -> Known:
 
 def _show(known: Known, source: str, word: Contribution) -> Known:
     """Whom the contribution reached is known of the one that was shown."""
-    word = word.model_copy(update={"reached": known.contributions[source].reached})
+    if (shown := known.contributions.get(source)) is not None:
+        word = word.model_copy(update={"reached": shown.reached})
     waiting = {name: other for name, other in known.waiting.items() if name != source}
     return known.model_copy(update={"contributions": {**known.contributions, source: word}, "waiting": waiting})
 
@@ -131,6 +144,57 @@ def _contribution(report: Report) -> Contribution:
         context=report.context,
         joins=report.joins[:MAX_JOINS],
     )
+
+
+# --- withdrawals --------------------------------------------------------------------------------------------------
+
+
+def _end(known: Known, source: str, before: Contribution, report: Report) -> Heard:
+    """A consent that was withdrawn stays so when the source takes its word back too."""
+    withdrawn: Withdrawn = "consent" if before.withdrawn == "consent" else report.withdrawn
+    ended = _erased(before, report, withdrawn)
+    known = _show(known, source, ended)
+    if all(word.withdrawn for word in known.contributions.values()):
+        known = known.model_copy(update={"value": ""})  # nobody says any more that there is such a thing
+    return Heard(known, at_once=withdrawn != before.withdrawn)
+
+
+def _erased(before: Contribution, report: Report, withdrawn: Withdrawn) -> Contribution:
+    """What is left of a contribution: which object it was, and how it ended, in the words of the rules.
+
+    No word that the source said before is heard after it, one that it had dated ahead included.
+    """
+    at_ms = max(before.modified_ms, report.modified_ms)
+    kept = {name: before.object[name] for name in ("type", "id") if name in before.object}
+    return Contribution(
+        seq=report.seq,
+        index=report.index,
+        object=kept,
+        handling={"consent": {"status": "withdrawn"}} if withdrawn == "consent" else {},
+        revoked=withdrawn == "revoked",
+        created_ms=at_ms,
+        modified_ms=at_ms,
+        first_seen_ms=at_ms,
+        last_seen_ms=at_ms,
+        withdrawn=withdrawn,
+    )
+
+
+def _is_heard_again(before: Contribution, report: Report) -> bool:
+    """Whether a word undoes a withdrawal: a newer one, and after consent was withdrawn one that states it anew."""
+    if report.gone or report.revoked or report.modified_ms <= before.modified_ms:
+        return False
+    consent = report.handling.get("consent")
+    stated = consent.get("status") if isinstance(consent, dict) else None
+    return before.withdrawn == "revoked" or stated in CONSENTING
+
+
+def _named(known: Known, report: Report) -> Known:
+    """The item under its value, which it has no more where all that was said of it was withdrawn."""
+    return known if known.value else known.model_copy(update={"value": report.value})
+
+
+# --- one word after another ---------------------------------------------------------------------------------------
 
 
 def _gone(before: Contribution, report: Report) -> Contribution:

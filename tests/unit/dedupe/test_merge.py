@@ -213,3 +213,124 @@ def test_a_revocation_is_undone_by_a_newer_version_or_another_object_only(
     word = after(*words, report(4, **then)).contributions["alpha"]
     assert word.revoked is revoked
     assert (word.revoked or word.gone) is revoked
+
+
+# --- withdrawals --------------------------------------------------------------------------------------------------
+
+CONSENTS = {"consent": {"status": "granted", "kinds": ["ngo"]}}
+
+
+def withdrawal(seq: int, why: str = "revoked", *, at: int = 5000, **fields: Any) -> Report:
+    word = report(seq, at=at, withdrawn=why, **fields)
+    return word.model_copy(update={"kind": "", "value": "", "object": {"type": "indicator"}})
+
+
+def told() -> Report:
+    return report(
+        1,
+        name="lure",
+        markings=("clear",),
+        granular=(("red", ("name",)),),
+        handling={"affected": ["XA"]},
+        labels=("l",),
+        references=(("created_by_ref", "aa"),),
+        context=("c",),
+        joins=(("report", "j"),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("why", "revoked", "handling"),
+    [("revoked", True, {}), ("consent", False, {"consent": {"status": "withdrawn"}})],
+)
+def test_a_withdrawal_ends_and_erases_a_contribution_at_once(
+    why: str, revoked: bool, handling: dict[str, Any]
+) -> None:
+    known, _ = heard(None, told())
+    waits = {"seq": 2, "modified_ms": 2000, "object": {"id": "indicator--1", "name": "waits"}}
+    known, _ = heard(known, told().model_copy(update=waits))
+    reached = known.contributions["alpha"].model_copy(update={"reached": "ff"})
+    known = known.model_copy(update={"contributions": {"alpha": reached}})
+    assert known.waiting
+    ended, at_once = heard(known, withdrawal(3, why))
+    assert at_once
+    assert (ended.value, ended.waiting) == ("", {})
+    word = ended.contributions["alpha"]
+    assert (word.withdrawn, word.revoked, word.handling, word.reached) == (why, revoked, handling, "ff")
+    left = word.model_dump(exclude_defaults=True, exclude={"withdrawn", "revoked", "handling", "reached"})
+    times = dict.fromkeys(("created_ms", "modified_ms", "first_seen_ms", "last_seen_ms"), 5000)
+    assert left == {"seq": 3, "index": 0, "object": {"id": "indicator--1"}, **times}
+
+
+def test_a_withdrawal_leaves_what_others_say() -> None:
+    known = after(report(1), report(2, source="beta", name="theirs"), withdrawal(3, "consent"))
+    assert (known.value, known.contributions["beta"].object["name"]) == ("lure.example", "theirs")
+    assert not known.contributions["beta"].withdrawn
+
+
+def test_a_withdrawal_of_what_the_source_never_said_says_nothing() -> None:
+    assert merge(None, withdrawal(1), KEY, "n", NOW_MS, 0) is None
+    assert merge(after(report(1)), withdrawal(2, source="beta"), KEY, "n", NOW_MS, 0) is None
+
+
+@pytest.mark.parametrize("why", ["revoked", "consent"])
+@pytest.mark.parametrize("late", [told(), withdrawal(2), report(2, at=9000, handling=CONSENTS)])
+def test_after_a_withdrawal_replays_change_nothing(why: str, late: Report) -> None:
+    known = after(told(), withdrawal(2, why))
+    assert merge(known, late, KEY, "n", NOW_MS, 0) is None
+
+
+@pytest.mark.parametrize(
+    ("why", "then", "is_heard"),
+    [
+        ("revoked", {"at": 5000}, False),
+        ("revoked", {"at": 5000, "id": "indicator--other"}, False),
+        ("revoked", {"at": 5001}, True),
+        ("revoked", {"at": 9000, "gone": True}, False),
+        ("revoked", {"at": 9000, "revoked": True}, False),
+        ("consent", {"at": 9000}, False),
+        ("consent", {"at": 9000, "handling": {"consent": {"status": "unknown"}}}, False),
+        ("consent", {"at": 9000, "handling": {"consent": {"status": "withdrawn"}}}, False),
+        ("consent", {"at": 5000, "handling": CONSENTS}, False),
+        ("consent", {"at": 5001, "handling": CONSENTS}, True),
+        ("consent", {"at": 5001, "handling": {"consent": {"status": "not-required"}}}, True),
+    ],
+)
+def test_what_is_heard_after_a_withdrawal(why: str, then: dict[str, Any], is_heard: bool) -> None:
+    known = after(told(), withdrawal(2, why))
+    reached = known.contributions["alpha"].model_copy(update={"reached": "ff"})
+    known = known.model_copy(update={"contributions": {"alpha": reached}})
+    result = merge(known, report(3, **then), KEY, "n", NOW_MS, WINDOW_MS)
+    assert (result is not None) is is_heard
+    if result is not None:
+        word = result.known.contributions["alpha"]
+        assert (result.at_once, result.known.value, word.withdrawn, word.revoked) == (
+            True, "lure.example", "", False,
+        )  # fmt: skip
+        # nothing of what was withdrawn comes back with it, but whom it reached
+        assert (word.count, word.joins, word.created_ms, word.reached) == (1, (), then["at"], "ff")
+
+
+def test_what_was_dated_ahead_is_withdrawn_too() -> None:
+    known = after(report(1, at=6000), withdrawal(2, at=5000))
+    assert merge(known, report(3, at=6000), KEY, "n", NOW_MS, 0) is None
+
+
+@pytest.mark.parametrize(("first", "second"), [("revoked", "consent"), ("consent", "revoked")])
+def test_a_withdrawn_consent_stays_withdrawn(first: str, second: str) -> None:
+    known = after(report(1), withdrawal(2, first))
+    again, at_once = heard(known, withdrawal(3, second, at=7000))
+    word = again.contributions["alpha"]
+    assert (word.withdrawn, word.modified_ms, at_once) == ("consent", 7000, first == "revoked")
+    assert merge(again, report(4, at=6000, handling=CONSENTS), KEY, "n", NOW_MS, 0) is None
+
+
+# --- urgency ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("change", "at_once"), [({"name": "other", "at": 2000}, True), ({}, False)])
+def test_what_is_urgent_waits_for_no_window(change: dict[str, Any], at_once: bool) -> None:
+    urgent = {"handling": {"urgent": True}}
+    known, _ = heard(None, report(1, **urgent))
+    after, decided = heard(known, report(2, **urgent, **change))
+    assert (decided, after.waiting) == (at_once, {})
