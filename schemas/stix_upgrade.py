@@ -69,8 +69,7 @@ def upgrade(body: dict[str, Any], type_: str, stix_type: StixType, notes: list[s
 
 def _move_labels(body: dict[str, Any], type_: str) -> None:
     labels = body.get("labels")
-    # a selector of a granular marking must go on pointing at what it marks
-    if _LABELLED[type_] in body or "granular_markings" in body or not isinstance(labels, list):
+    if _LABELLED[type_] in body or _has_selectors(body) or not isinstance(labels, list):
         return
     kinds = [label for label in labels if _names_a_kind(label, type_)]
     tags = [label for label in labels if not _names_a_kind(label, type_)]
@@ -80,6 +79,13 @@ def _move_labels(body: dict[str, Any], type_: str) -> None:
             body["labels"] = tags
         else:
             del body["labels"]
+
+
+def _has_selectors(body: Mapping[str, Any]) -> bool:
+    """A selector must go on pointing at what it points at: that of a granular marking, or of what is personal."""
+    extensions = body.get("extensions")
+    parts = extensions.values() if isinstance(extensions, dict) else ()
+    return "granular_markings" in body or any(isinstance(part, dict) and "personal" in part for part in parts)
 
 
 def _names_a_kind(label: Any, type_: str) -> bool:

@@ -286,7 +286,7 @@ def not_ahead(draft: Draft, received_ms: int) -> Draft:
 
 def report_bytes(settled: Settled, index: int, origin: Origin) -> bytes:
     """The bytes that `Report.to_bytes` would give; written out, because a model costs ten times as much."""
-    draft, name, references, joins, gone = settled
+    draft, name, references, joins, gone, withdrawn = settled
     return orjson.dumps(
         {
             "index": index,
@@ -310,6 +310,7 @@ def report_bytes(settled: Settled, index: int, origin: Origin) -> bytes:
             "identity": "" if len(name) == FINGERPRINT_BYTES else identity_of(name).hex(),
             "references": references,
             "gone": gone,
+            "withdrawn": withdrawn,
             "context": draft.context,
             "joins": joins,
         }

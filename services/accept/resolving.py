@@ -2,7 +2,7 @@
 
 A reference is an id that only its source knows. It is looked for among the objects of the submission, then among
 the ids that the source used before, then among those that the hub gave to this partner. What is left of it is the
-fingerprint of the item. An optional one that is found nowhere is left out; an object of which an end is missing
+fingerprint of the item. An optional one that is found nowhere is an empty one; an object of which an end is missing
 waits for it. What follows where an id names something else than before: see `standing`.
 """
 
@@ -18,6 +18,8 @@ from typing import NamedTuple
 from schemas import objects
 from schemas.errors import BodyRefused, ItemRefused
 from schemas.fingerprint import named_fingerprint
+from schemas.report import Withdrawn
+from services.accept import selectors
 from services.accept.names import (
     LINKS,
     NOTHING,
@@ -40,6 +42,8 @@ MAX_REFERENCES = 1_500  # each takes 50 bytes of a report
 MAX_JOINS = 50
 MAX_WAITING_BYTES = 32 * 1024
 
+NOT_FOUND = ("",)
+
 _OPINIONS = ("opinion", "note")
 _GATHERERS = ("report", "grouping")
 _SPEAKERS = (*_OPINIONS, *_GATHERERS, "language-content")
@@ -57,6 +61,7 @@ class Settled(NamedTuple):
     joins: tuple[tuple[str, str], ...] = ()
     gone: bool = False
     """No id of the source names the item any more, whatever its word on it was."""
+    withdrawn: Withdrawn = ""
 
 
 class Waits(NamedTuple):
@@ -363,10 +368,7 @@ class _Resolver:
             draft = draft._replace(value=identity_of(name).hex())
         references: tuple[tuple[str, str], ...] = ()
         if draft.references:
-            references = tuple(islice(self._references(draft, pins), MAX_REFERENCES + 1))
-            if len(references) > MAX_REFERENCES:
-                note = f"references-left-out: those beyond the first {MAX_REFERENCES:,}"
-                references, draft = references[:MAX_REFERENCES], draft._replace(notes=(*draft.notes, note))
+            draft, references = self._with_references(draft, pins)
         joins = draft.joins
         if draft.event:
             joins = (*joins, self._event(draft.event))
@@ -374,15 +376,27 @@ class _Resolver:
             joins = (*joins, *reports)
         return Settled(draft, name, references, joins)
 
-    def _references(self, draft: Draft, pins: Pins) -> Iterator[tuple[str, str]]:
-        for name, id_ in draft.references:
-            pinned = pins.get(name)
-            if pinned and pinned[0] == id_:
-                yield name, pinned[1].hex()
-                continue
-            identities = self._identities(id_)
-            for identity in identities if name.endswith("s") else identities[:1]:
-                yield name, identity.hex()
+    def _with_references(self, draft: Draft, pins: Pins) -> tuple[Draft, tuple[tuple[str, str], ...]]:
+        """What it refers to; with selectors of single references that count them as they are then."""
+        found = [(name, self._found(name, id_, pins)) for name, id_ in islice(draft.references, MAX_REFERENCES + 1)]
+        pairs = ((name, fingerprint) for name, some in found for fingerprint in some)
+        references = tuple(islice(pairs, MAX_REFERENCES + 1))
+        if len(references) > MAX_REFERENCES:
+            note = f"references-left-out: those beyond the first {MAX_REFERENCES:,}"
+            references, draft = references[:MAX_REFERENCES], draft._replace(notes=(*draft.notes, note))
+        if selectors.has_any(draft.granular, draft.handling):
+            places = selectors.of_found(found, MAX_REFERENCES)
+            granular, handling = selectors.moved(draft.granular, draft.handling, places)
+            draft = draft._replace(granular=granular, handling=handling)
+        return draft, references
+
+    def _found(self, name: str, id_: str, pins: Pins) -> Sequence[str]:
+        """Fingerprints in hex; of what is not found an empty one, so that others keep their places."""
+        pinned = pins.get(name)
+        if pinned and pinned[0] == id_:
+            return (pinned[1].hex(),)
+        identities = self._identities(id_)
+        return [identity.hex() for identity in (identities if name.endswith("s") else identities[:1])] or NOT_FOUND
 
     def _event(self, uuid: str) -> tuple[str, str]:
         if uuid not in self._events:

@@ -22,6 +22,7 @@ from schemas.fingerprint import Ioc, clean_text, file_hash
 from schemas.safejson import loads
 from schemas.stix import StixObject, open_bundle
 from schemas.timestamps import parse_time
+from services.accept import selectors
 from services.accept.context import with_context
 from services.accept.indicators import split_tags
 from services.accept.reading import Aside, Draft, Gathering, Reading, Refusal
@@ -98,8 +99,15 @@ def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
     """The object without what it says about its handling and refers to, under the id that its source gave it."""
     body = found.body
     parts, value = _NO_IDENTITY if found.type == "indicator" else objects.identify(body, source)
-    terms = _handling(body)
+    granular = selectors.grouped(body.get("granular_markings", ()))
+    terms, notes = _handling(body)
+    written = dict(body) if selectors.has_any(granular, terms) else {}
     by_tag, labels = _labels(body, found.checked)
+    markings = (*(id_.lower() for id_ in body.pop("object_marking_refs", ())), *by_tag)
+    body.pop("granular_markings", None)
+    references = objects.take_references(body)
+    if written:
+        granular, terms = selectors.moved(granular, terms, _places(written, body, references))
     _drop_a_confidence_that_is_none(body, found.checked)
     created_ms = now_ms if found.created_ms is None else found.created_ms
     modified_ms = created_ms if found.modified_ms is None else found.modified_ms
@@ -113,29 +121,40 @@ def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
         modified_ms=modified_ms,
         first_seen_ms=_time(found, _FIRST_SEEN, created_ms),
         last_seen_ms=_time(found, _LAST_SEEN, modified_ms),
-        markings=(*(id_.lower() for id_ in body.pop("object_marking_refs", ())), *by_tag),
-        granular=tuple(
-            (marking["marking_ref"], tuple(marking["selectors"]))
-            for marking in body.pop("granular_markings", ())
-            if "marking_ref" in marking
-        ),
+        markings=markings,
+        granular=granular,
         handling=terms,
         revoked=found.revoked,
         labels=(*labels, *_types_of(found)),
-        notes=found.notes[:MAX_NOTES],
+        notes=(*found.notes[:MAX_NOTES], *notes),
         parts=parts,
-        references=objects.take_references(body),
+        references=references,
     )
 
 
-def _handling(body: dict[str, Any]) -> Mapping[str, Any]:
+def _handling(body: dict[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """What it says of its handling, which is taken out, and notes on that for its source."""
     extensions = body.get("extensions") or {}
     ours = handling.find(extensions)
     if ours is None:
-        return {}
-    handling.read(extensions)
+        return {}, ()
+    said = handling.read(extensions)
+    notes = selectors.check_personal(body, said.personal, f"/extensions/{ours}/personal")
     _replace(body, "extensions", {id_: fields for id_, fields in extensions.items() if id_ != ours})
-    return {name: value for name, value in extensions[ours].items() if name != "extension_type"}
+    return {name: value for name, value in extensions[ours].items() if name != "extension_type"}, notes
+
+
+def _places(
+    written: Mapping[str, Any], body: Mapping[str, Any], references: Iterable[tuple[str, str]]
+) -> selectors.Places:
+    """Where the entries of lists stand that are no longer as they were written."""
+    places: dict[str, Sequence[Sequence[int]]] = {
+        name: () for name in ("object_marking_refs", "granular_markings") if name in written
+    }
+    if written.get("labels") != body.get("labels"):
+        places["labels"] = selectors.of_labels(written["labels"], body.get("labels", ()))
+    taken = {name: value for name, value in written.items() if name not in body and name not in (*places, "labels")}
+    return {**places, **selectors.of_references(taken, references)}
 
 
 def _labels(body: dict[str, Any], checked: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -38,7 +38,7 @@ def _draft(draft: Draft) -> dict[str, Any]:
         "markings": [_level(id_) for id_ in draft.markings],
         "labels": list(draft.labels),
         "handling": dict(draft.handling),
-        "granular": draft.granular,
+        "granular": {_level(id_): list(selected) for id_, selected in draft.granular},
         "revoked": draft.revoked,
         "notes": list(draft.notes),
         "times": times,

@@ -20,6 +20,7 @@ from services.accept.reading import Aside, Draft, Item, Reading, Refusal
 from services.accept.resolving import Settled
 from tests.fakes import NOW_MS, SECRET
 
+GRANULAR = (("marking-definition--1", ("name", "labels.[0]")),)
 ORIGIN = Origin("11111111-2222-4333-8444-555555555555", "alpha", NOW_MS)
 
 
@@ -61,13 +62,13 @@ def test_framing_gives_back_what_it_was_given() -> None:
     "given",
     [
         Settled(draft(), b"k" * 16),
-        Settled(draft(markings=(), handling={}, labels=(), granular=True, revoked=True), b"k" * 16 + b"i" * 16),
+        Settled(draft(markings=(), handling={}, labels=(), granular=GRANULAR, revoked=True), b"k" * 16 + b"i" * 16),
         Settled(draft(), b"k" * 16, (("source_ref", "00"), ("target_ref", "01")), (("report", "02"),)),
     ],
 )
-@pytest.mark.parametrize("gone", [False, True])
-def test_the_bytes_of_a_report_are_those_of_its_model(given: Settled, gone: bool) -> None:
-    raw = report_bytes(given._replace(gone=gone), 7, ORIGIN)
+@pytest.mark.parametrize("end", [{}, {"gone": True}, {"withdrawn": "revoked"}, {"withdrawn": "consent"}])
+def test_the_bytes_of_a_report_are_those_of_its_model(given: Settled, end: dict[str, Any]) -> None:
+    raw = report_bytes(given._replace(**end), 7, ORIGIN)
     report = Report.from_bytes(with_seq(raw, 42))
     assert (report.seq, report.index, report.source, report.received_ms) == (42, 7, "alpha", NOW_MS)
     assert report.to_bytes() == raw
