@@ -5,26 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from schemas.errors import Misconfigured, TocsinError, Unavailable
+from schemas.errors import TocsinError, Unavailable
 from services import demo as demo_feed
 from services import telling
 from services.cli_data import data as data_commands
+from services.cli_hub import ask as _ask
+from services.cli_hub import progress as _bar
+from services.cli_hub import settings as _settings
+from services.cli_hub import wait_for as _wait_for
+from services.cli_withdraw import withdraw
 from services.directory import hash_of, read_agreements, read_policy_file
 from services.govern.policy import describe
 from services.hubclient import HubClient
 from services.settings import Settings
 
-T = TypeVar("T")
-WAIT_SECONDS = 600
 MAX_REFUSALS_SHOWN = 5
 SETTINGS_HELP = """Settings come from the environment: TOCSIN_DATA, TOCSIN_BROKER, TOCSIN_KAFKA_SECURITY,
 TOCSIN_DATABASE, TOCSIN_AGREEMENTS, TOCSIN_POLICY, TOCSIN_SECRET_FILE, TOCSIN_LISTEN, TOCSIN_LOG,
@@ -133,10 +134,17 @@ def _run(settings: Settings, parts: tuple[str, ...], *, migrate: bool) -> None:
 @click.option("--source", required=True, help="The partner whose word this is.")
 @click.option("--feed", "feed_name", help="Which feed of the source this is, where snapshots replace each other.")
 @click.option("--empty", is_flag=True, help="A snapshot that is empty on purpose: withdraw all of its feed.")
+@click.option("--consent", help="Your reference to the consent under which you send it; it is not kept in clear.")
 @click.option("--wait", is_flag=True, help="Wait until everything shows in the feeds.")
 @click.option("--json", "as_json", is_flag=True, help="Print the submissions as JSON.")
 def push(
-    files: tuple[Path, ...], source: str, feed_name: str | None, empty: bool, wait: bool, as_json: bool
+    files: tuple[Path, ...],
+    source: str,
+    feed_name: str | None,
+    empty: bool,
+    consent: str | None,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     """Send files to the hub: STIX 2.1 and 2.0, MISP events, CSV, lists of hosts; gzip is fine.
 
@@ -151,6 +159,7 @@ def push(
                     params = {"source": source, "name": file.name}
                     params |= {"feed": feed_name} if feed_name else {}
                     params |= {"empty": "true"} if empty else {}
+                    params |= {"consent": consent} if consent else {}
                     submission = await hub.post("/api/v1/submissions", file.read_bytes(), params)
                     taken.append({"file": str(file), **submission})
                 except Unavailable:
@@ -182,23 +191,6 @@ def push(
         click.echo(line, err=True)
     if refused:
         sys.exit(1)
-
-
-async def _wait_for(hub: HubClient, submissions: Sequence[str]) -> None:
-    """Until all are `done`; raises `Unavailable` after WAIT_SECONDS."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    with _bar(submissions, "reaching the feeds") as bar:
-        for submission in bar:
-            pause = 0.02
-            while (await hub.get(f"/api/v1/submissions/{submission}", {"limit": "1"}))["state"] != "done":
-                if time.monotonic() > deadline:
-                    raise Unavailable(
-                        "not-done",
-                        f"submission {submission} is not through",
-                        hint="`tocsin status` says what waits",
-                    )
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, 1.0)
 
 
 # -- partners ---------------------------------------------------------------------------------------------
@@ -411,39 +403,7 @@ def demo() -> None:
 
 
 cli.add_command(data_commands)
-
-
-# -- shared -----------------------------------------------------------------------------------------------
-
-
-def _settings(**overrides: object) -> Settings:
-    return Settings.from_environment(os.environ, **overrides)
-
-
-def _ask(work: Callable[[HubClient], Awaitable[T]]) -> T:
-    """Runs `work` against the hub that the settings name."""
-    settings = _settings()
-    token = settings.token
-    if not token:
-        try:
-            token = settings.staff_token_path.read_text().strip()
-        except OSError:
-            raise Misconfigured(
-                "no-token",
-                f"there is no token in {settings.staff_token_path}",
-                hint="start a hub with `make up`, set TOCSIN_DATA to its data directory, or set TOCSIN_TOKEN",
-            ) from None
-
-    async def ask() -> T:
-        async with HubClient(settings.url, token) as hub:
-            return await work(hub)
-
-    return asyncio.run(ask())
-
-
-def _bar(items: Sequence[T], label: str) -> Any:
-    """A progress bar on the terminal's error stream; nothing where no person watches."""
-    return click.progressbar(items, label=label.ljust(18), file=sys.stderr, hidden=not sys.stderr.isatty())
+cli.add_command(withdraw)
 
 
 if __name__ == "__main__":

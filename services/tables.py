@@ -45,15 +45,27 @@ submissions = Table(
     Column("refused", Integer, nullable=False),
     Column("fates", LargeBinary, nullable=False),  # zlib of JSON: one entry per item
     Column("relayed_ms", BigInteger),
+    Column("consent", LargeBinary),  # keyed hash of source and reference of the consent under which it was sent
     Index("submissions_by_source", "source", "seq"),
+    Index("submissions_by_consent", "consent"),
     sqlite_autoincrement=True,
+)
+withdrawn_consents = Table(  # by the same hash; what is sent under one of them is refused
+    "withdrawn_consents",
+    metadata,
+    Column("consent", LargeBinary, primary_key=True),
+    Column("withdrawn_ms", BigInteger, nullable=False),
 )
 outbox = Table(  # what is stored and not yet acknowledged by the broker; a row is deleted when it is
     "outbox",
     metadata,
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("messages", LargeBinary, nullable=False),
+    Column("urgent", Boolean, nullable=False, server_default=false()),  # overtakes what other sources sent
 )
+# nearly always none; the condition must stand in the query word for word
+IS_URGENT = text("urgent")
+Index("outbox_urgent", outbox.c.seq, sqlite_where=IS_URGENT, postgresql_where=IS_URGENT)
 submission_positions = Table(  # the last offset of a submission in each partition of tocsin.reports
     "submission_positions",
     metadata,

@@ -27,12 +27,16 @@ SHELLS = (
     # of one stage
     "services/accept/inbox.py",  # the inbox's tables
     "services/accept/aliases.py",  # what is kept of a source: its ids, what waits, its snapshots
+    "services/accept/consents.py",  # which consents were withdrawn, and what is erased with them
+    "services/accept/contributed.py",  # what a source contributed, in all tables that say so
     "services/share/feeds.py",  # the feeds' tables
     "services/share/taxii*.py",  # the TAXII part of the HTTP interface
     # of the whole hub
     "connectors/http.py",  # the one outgoing HTTP client
     "services/cli.py",
     "services/cli_data.py",
+    "services/cli_hub.py",
+    "services/cli_withdraw.py",
     "services/core.py",  # watches for new data
     "services/data.py",  # reads and installs the data of enrichment
     "services/directory.py",  # reads the agreements' files and numbers partners in the database
@@ -62,7 +66,7 @@ WIRING = (
     "services/web.py",
 )
 """Where stages meet: these may import any of them."""
-ENVIRONMENT = ("services/cli.py", "services/cli_data.py")
+ENVIRONMENT = ("services/cli.py", "services/cli_data.py", "services/cli_hub.py")
 """Where the environment is read, and handed to Settings."""
 CLEARED_MAKERS = ("services/govern/*",)
 

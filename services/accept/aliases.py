@@ -101,7 +101,7 @@ def last_of(connection: Connection, source: str) -> int:
 def _aliases(connection: Connection, id_of: Mapping[bytes, str]) -> dict[str, Alias]:
     table = aliases.c
     query = sa.select(table.alias, table["keys"], table.object_type, table.modified_ms, table.state)
-    rows = _by_keys(connection, query.where(table.alias.in_(_KEYS)), sorted(id_of))
+    rows = by_keys(connection, query.where(table.alias.in_(WANTED)), sorted(id_of))
     return {id_of[alias]: Alias(names_in(keys, type_), type_, at, state) for alias, keys, type_, at, state in rows}
 
 
@@ -127,29 +127,29 @@ def _others(connection: Connection, source: str, asked: Collection[Name]) -> dic
     others: dict[Name, list[bytes]] = {name: [] for name in asked}
     of_one = sa.select(aliases.c["keys"], aliases.c.alias).where(_of_names(source))
     of_several = sa.select(alias_names.c.name, alias_names.c.alias).where(
-        alias_names.c.source == source, alias_names.c.name.in_(_KEYS)
+        alias_names.c.source == source, alias_names.c.name.in_(WANTED)
     )
     for query in (of_one, of_several):
-        for name, alias in _by_keys(connection, query, sorted(asked)):
+        for name, alias in by_keys(connection, query, sorted(asked)):
             others[name].append(alias)
     return others
 
 
 def _of_names(source: str) -> sa.ColumnElement[bool]:
-    return sa.and_(aliases.c.source == source, aliases.c["keys"].in_(_KEYS), NAMES_ONE)
+    return sa.and_(aliases.c.source == source, aliases.c["keys"].in_(WANTED), NAMES_ONE)
 
 
 def _elsewhere(connection: Connection, source: str, key: bytes, asked: Collection[Name]) -> frozenset[Name]:
     query = sa.select(snapshots.c.name).where(
-        snapshots.c.name.in_(_KEYS), snapshots.c.source == source, snapshots.c.feed != key
+        snapshots.c.name.in_(WANTED), snapshots.c.source == source, snapshots.c.feed != key
     )
-    return frozenset(name for (name,) in _by_keys(connection, query, sorted(asked)))
+    return frozenset(name for (name,) in by_keys(connection, query, sorted(asked)))
 
 
-_KEYS: sa.BindParameter[Any] = sa.bindparam("wanted", expanding=True)
+WANTED: sa.BindParameter[Any] = sa.bindparam("wanted", expanding=True)
 
 
-def _by_keys(connection: Connection, query: sa.Select[Any], keys: Sequence[Any]) -> Iterator[Any]:
+def by_keys(connection: Connection, query: sa.Select[Any], keys: Sequence[Any]) -> Iterator[Any]:
     for start in range(0, len(keys), KEYS_PER_QUERY):
         yield from connection.execute(query, {"wanted": keys[start : start + KEYS_PER_QUERY]})
 
@@ -159,9 +159,9 @@ def _fed(connection: Connection, asking: Asking, ids: Sequence[str]) -> dict[str
     query = (
         sa.select(feed.c.stix_id, feed.c.fingerprint)
         .join_from(feed, audience_members, audience_members.c.audience == feed.c.audience)
-        .where(audience_members.c.bit == asking.bit, feed.c.stix_id.in_(_KEYS))
+        .where(audience_members.c.bit == asking.bit, feed.c.stix_id.in_(WANTED))
     )
-    return {} if asking.bit is None else dict(_by_keys(connection, query, ids))
+    return {} if asking.bit is None else dict(by_keys(connection, query, ids))
 
 
 def _held(connection: Connection, key: bytes) -> dict[Name, bool]:
@@ -196,11 +196,11 @@ def _look_at_waiting(connection: Connection, asking: Asking, reading: Reading, i
     columns = (waiting.c.seq, waiting.c.place, waiting.c.own, sa.func.length(waiting.c.raw).label("size"))
     # an alias is one source's already: with the source in it, SQLite looks through all that waits of it
     by_end = sa.select(*columns).join_from(waiting_ends, waiting, _same_place(waiting_ends, waiting))
-    by_end = by_end.where(waiting_ends.c.alias.in_(_KEYS))
+    by_end = by_end.where(waiting_ends.c.alias.in_(WANTED))
     was_ripe = sa.select(*columns).where(waiting.c.source == source, waiting.c.ripe)
     rows: Iterable[sa.Row[Any]] = [*connection.execute(was_ripe)]
     rested = {(row.seq, row.place) for row in rows}
-    rows = [*rows, *_by_keys(connection, by_end, found)]
+    rows = [*rows, *by_keys(connection, by_end, found)]
     chosen: list[Place] = []
     seen, ripe = set(over), []
     left_bytes = MAX_WOKEN_BYTES
@@ -217,7 +217,7 @@ def _look_at_waiting(connection: Connection, asking: Asking, reading: Reading, i
                 found.append(row.own)
             else:
                 ripe.append(place)
-        rows = list(_by_keys(connection, by_end, found))
+        rows = list(by_keys(connection, by_end, found))
     woken = list(_read_waiting(connection, asking, chosen))
     return _Nap(woken, over, [place for place in ripe if place not in rested], sorted(rested & set(chosen)))
 
@@ -242,15 +242,15 @@ def _read_waiting(connection: Connection, asking: Asking, places: Iterable[Place
     query = (
         sa.select(waiting, submissions.c.id, submissions.c.received_ms)
         .join(submissions, submissions.c.seq == waiting.c.seq)
-        .where(waiting.c.place.in_(_KEYS))
+        .where(waiting.c.place.in_(WANTED))
         .order_by(waiting.c.place)
     )
-    of_ends = sa.select(waiting_ends.c.place, waiting_ends.c.alias).where(waiting_ends.c.place.in_(_KEYS))
+    of_ends = sa.select(waiting_ends.c.place, waiting_ends.c.alias).where(waiting_ends.c.place.in_(WANTED))
     for seq, of_seq in by_seq.items():
         ends: dict[int, list[bytes]] = {}
-        for place, alias in _by_keys(connection, of_ends.where(waiting_ends.c.seq == seq), of_seq):
+        for place, alias in by_keys(connection, of_ends.where(waiting_ends.c.seq == seq), of_seq):
             ends.setdefault(place, []).append(alias)
-        for row in _by_keys(connection, query.where(waiting.c.seq == seq), of_seq):
+        for row in by_keys(connection, query.where(waiting.c.seq == seq), of_seq):
             origin = Origin(row.id, source, row.received_ms, row.feed)
             items = read_one(row.raw, asking.agreement, row.received_ms)
             yield Woken((seq, row.place), origin, row.pointer, items, tuple(ends.get(row.place, ())))
@@ -289,7 +289,7 @@ def _name(connection: Connection, source: str, seq: int, effects: Effects) -> No
         for alias, (names, type_, modified_ms, state) in sorted(effects.aliases)  # neighbours share a page
     ]
     _write_all(connection, statement, _ALIAS_COLUMNS, values)
-    _for_keys(connection, alias_names.delete().where(alias_names.c.alias.in_(_KEYS)), effects.several)
+    _for_keys(connection, alias_names.delete().where(alias_names.c.alias.in_(WANTED)), effects.several)
     several = [
         (alias, name, source)
         for alias, (names, _, _, state) in effects.aliases
@@ -302,15 +302,15 @@ def _name(connection: Connection, source: str, seq: int, effects: Effects) -> No
 
 def _drop(connection: Connection, source: str, effects: Effects) -> None:
     """What a feed holds no more; the ids that named it name nothing, as long as they don't come again."""
-    query = snapshots.delete().where(snapshots.c.feed == effects.feed, snapshots.c.name.in_(_KEYS))
+    query = snapshots.delete().where(snapshots.c.feed == effects.feed, snapshots.c.name.in_(WANTED))
     _for_keys(connection, query, effects.dropped)
     _for_keys(connection, aliases.update().where(_of_names(source)).values(state=DROPPED), effects.left)
     query_several = sa.select(alias_names.c.alias).where(
-        alias_names.c.source == source, alias_names.c.name.in_(_KEYS)
+        alias_names.c.source == source, alias_names.c.name.in_(WANTED)
     )
-    several = sorted({alias for (alias,) in _by_keys(connection, query_several, effects.left)})
-    _for_keys(connection, aliases.update().where(aliases.c.alias.in_(_KEYS)).values(state=DROPPED), several)
-    _for_keys(connection, alias_names.delete().where(alias_names.c.alias.in_(_KEYS)), several)
+    several = sorted({alias for (alias,) in by_keys(connection, query_several, effects.left)})
+    _for_keys(connection, aliases.update().where(aliases.c.alias.in_(WANTED)).values(state=DROPPED), several)
+    _for_keys(connection, alias_names.delete().where(alias_names.c.alias.in_(WANTED)), several)
 
 
 def _for_keys(connection: Connection, statement: sa.Update | sa.Delete, keys: Sequence[Any]) -> None:
@@ -336,7 +336,7 @@ def _wait(connection: Connection, source: str, seq: int, objects: Iterable[Kept]
             newest[kept.own] = kept
     query = sa.select(waiting.c.seq, waiting.c.place, waiting.c.own, waiting.c.modified_ms)
     older: list[Place] = []
-    for row in list(_by_keys(connection, query.where(waiting.c.own.in_(_KEYS)), list(newest))):
+    for row in list(by_keys(connection, query.where(waiting.c.own.in_(WANTED)), list(newest))):
         if row.modified_ms > newest[row.own].modified_ms:
             del newest[row.own]
         else:
@@ -432,7 +432,7 @@ def forget(connection: Connection, source: str) -> int:
             break
         query = sa.select(aliases.c.alias).where(of_source, which).order_by(aliases.c.seq).limit(surplus - removed)
         found = list(connection.execute(query).scalars())
-        _for_keys(connection, alias_names.delete().where(alias_names.c.alias.in_(_KEYS)), found)
-        _for_keys(connection, aliases.delete().where(aliases.c.alias.in_(_KEYS)), found)
+        _for_keys(connection, alias_names.delete().where(alias_names.c.alias.in_(WANTED)), found)
+        _for_keys(connection, aliases.delete().where(aliases.c.alias.in_(WANTED)), found)
         removed += len(found)
     return removed

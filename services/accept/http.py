@@ -21,19 +21,27 @@ from schemas.agreement import Agreement
 from schemas.errors import BodyRefused, ItemRefused, clip
 from schemas.outgoing import outgoing_id
 from schemas.rejected import Rejected
+from schemas.safejson import loads
 from schemas.timestamps import format_time
-from services.accept import formats
+from schemas.withdrawal import MAX_CONSENT_CHARS, Withdrawal, spelled
+from schemas.withdrawal import read as read_withdrawal
+from services.accept import consents, formats
 from services.accept.aliases import look_up
+from services.accept.contributed import Asker
+from services.accept.contributed import look_up as contributed
 from services.accept.inbox import Stored, find_submission, is_suspended, store_submission
 from services.accept.names import NOTHING, Asking, Origin, Overtaken
 from services.accept.packing import OVERDUE, Fate, Packed, decompress_fates, prepare
 from services.accept.reading import Reading, Refusal
-from services.accept.unzip import too_large
+from services.accept.unzip import MAGIC, too_large, unzip
+from services.accept.withdrawing import Found, consent_of
+from services.accept.withdrawing import prepare as prepare_withdrawal
 from services.hub import Hub
 from services.problems import RequestRefused, problem
 from services.tokens import Authenticator, Principal
 
 PATH = "/api/v1/submissions"
+WITHDRAWALS = "/api/v1/withdrawals"
 MAX_BODIES_PER_SOURCE = 4
 MAX_RECEIVED_BYTES = 256 * 1024 * 1024  # of all bodies that are coming in, or wait to be read
 PARSERS = 2  # they share one interpreter: more would only take turns
@@ -53,6 +61,7 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator, wake_re
     door = _Door(hub, authenticator, wake_relay)
     app.router.add_post(PATH, door.submit)
     app.router.add_get(PATH + "/{id}", door.status)
+    app.router.add_post(WITHDRAWALS, door.withdraw)
 
 
 @dataclass
@@ -136,12 +145,15 @@ class _Door:
         """Takes a submission: STIX 2.1 or 2.0, a MISP event, CSV, a list of hosts; each also as gzip.
 
         `feed` names the feed that a snapshot is of (else `name` does), and `empty=true` says that it may be empty.
+        `consent` is the source's reference to the consent under which it sends this, by which it can withdraw it.
         """
         principal = await self.authenticator.authenticate(request)
         agreement = await self._source(principal, request.query.get("source"))
+        consent = _consent(request, agreement.id, self.hub.secret)
+        await self.hub.store.read(lambda connection: consents.check(connection, consent))
         with self.intake.admitted(agreement.id) as received:
             body = await _body(request, self.hub.settings.max_body_bytes, received)
-            origin = Origin(str(uuid.uuid4()), agreement.id, self.hub.clock())
+            origin = Origin(str(uuid.uuid4()), agreement.id, self.hub.clock(), consent=consent)
             asking = self._asking(request, agreement)
             try:
                 async with self.parsers:
@@ -200,8 +212,40 @@ class _Door:
         await store_submission(self.hub, origin, packed)
         self.wake_relay()
 
-    async def _source(self, principal: Principal, asked: str | None) -> Agreement:
-        """The agreement under which this submission comes in; raises `RequestRefused`."""
+    async def withdraw(self, request: web.Request) -> web.Response:
+        """Takes back what a source said, in JSON: see `schemas.withdrawal`. For what is not its own: `unknown`."""
+        principal = await self.authenticator.authenticate(request)
+        agreement = await self._source(principal, request.query.get("source"), to_contribute=False)
+        with self.intake.admitted(agreement.id) as received:
+            body = await _body(request, self.hub.settings.max_body_bytes, received)
+            async with self.parsers:
+                asked = await asyncio.to_thread(_withdrawal, body, self.hub.settings.max_body_bytes)
+            origin = Origin(str(uuid.uuid4()), agreement.id, self.hub.clock())
+            found = await self._store_withdrawal(asked, origin)
+        self.wake_relay()
+        address = _address(origin.submission)
+        document = {
+            "id": origin.submission,
+            "status_url": address,
+            "named": len(found.items),
+            "unknown": [text for _, text in found.unknown],
+        }
+        return _json(202, document, {hdrs.LOCATION: address})
+
+    async def _store_withdrawal(self, asked: Withdrawal, origin: Origin) -> Found:
+        asker = Asker(origin.source, self.hub.directory.bit_of.get(origin.source), self.hub.secret)
+        for _ in range(MAX_OVERTAKEN):
+            async with self.parsers:
+                with self.collector.eased():
+                    found = await self.hub.store.read(lambda connection: contributed(connection, asker, asked))
+                    packed = await asyncio.to_thread(prepare_withdrawal, found, asked.why, origin)
+            with suppress(Overtaken):
+                await store_submission(self.hub, origin, packed)
+                return found
+        raise _busy("too many submissions of this source come at once")
+
+    async def _source(self, principal: Principal, asked: str | None, *, to_contribute: bool = True) -> Agreement:
+        """The agreement under which something comes in, in force `to_contribute`; raises `RequestRefused`."""
         if principal.scope == "partner":
             if asked is not None and asked != principal.name:
                 raise RequestRefused(
@@ -225,7 +269,8 @@ class _Door:
                 where="source",
                 hint="`tocsin partner list` shows the ids; an agreement is a file in the folder of agreements",
             )
-        await self._check_contributes(agreement)
+        if to_contribute:
+            await self._check_contributes(agreement)
         return agreement
 
     async def _check_contributes(self, agreement: Agreement) -> None:
@@ -289,6 +334,26 @@ async def _body(request: web.Request, max_bytes: int, received: Callable[[int], 
             hint="compress it again, or send it uncompressed",
         ) from None
     return bytes(body)
+
+
+def _consent(request: web.Request, source: str, secret: bytes) -> bytes | None:
+    """What stands for the consent; the reference itself is kept nowhere."""
+    reference = request.query.get("consent")
+    if reference is None:
+        return None
+    if not 1 <= len(reference) <= MAX_CONSENT_CHARS or not spelled(reference):
+        raise RequestRefused(
+            400,
+            "parameter-invalid",
+            f"consent is a reference of 1 to {MAX_CONSENT_CHARS} characters",
+            where="consent",
+            hint="give each consent a reference of its own, by which you find it again",
+        )
+    return consent_of(secret, source, reference)
+
+
+def _withdrawal(body: bytes, max_bytes: int) -> Withdrawal:
+    return read_withdrawal(loads(unzip(body, max_bytes) if body.startswith(MAGIC) else body))
 
 
 def _filename(request: web.Request) -> str:
@@ -403,7 +468,7 @@ def _item(
 
 def _waiting(fate: Fate, waiting: Container[int], late: Mapping[str, Rejected]) -> dict[str, Any]:
     """What became of an item that had to wait."""
-    shown = {name: value for name, value in fate.items() if name != "place"}
+    shown = {name: value for name, value in fate.items() if name not in ("place", "own")}
     if record := late.get(fate["pointer"]):
         return shown | {
             "fate": "refused",

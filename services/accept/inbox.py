@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.accept import aliases
+from services.accept import aliases, consents
 from services.accept.framing import Parcel, unpack
 from services.accept.names import Origin, Overtaken
 from services.accept.packing import OVERDUE, Packed, overdue
 from services.hub import Hub
 from services.tables import (
     INBOX_ORDER_LOCK,
+    IS_URGENT,
     outbox,
     partners,
     rejected,
@@ -23,6 +24,9 @@ from services.tables import (
     waiting,
     watermarks,
 )
+
+HEAD = 1_000  # submissions that are looked at in one round
+MAX_URGENT_SOURCES = 100
 
 
 class Stored(NamedTuple):
@@ -63,13 +67,14 @@ async def store_submission(hub: Hub, origin: Origin, packed: Packed) -> int:
 
 
 def insert(connection: Connection, origin: Origin, packed: Packed) -> int:
-    """As `store_submission`, within a transaction."""
+    """As `store_submission`, within a transaction. Raises `RequestRefused` where its consent was withdrawn."""
     if connection.dialect.name == "postgresql":
         # numbers are given before the commit: without this a lower one could show up after a higher
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(INBOX_ORDER_LOCK)))
     after = packed.effects.after
     if after is not None and aliases.last_of(connection, origin.source) != after:
         raise Overtaken
+    consents.check(connection, origin.consent)
     row = submissions.insert().values(
         id=origin.submission,
         source=origin.source,
@@ -78,13 +83,15 @@ def insert(connection: Connection, origin: Origin, packed: Packed) -> int:
         taken=packed.taken,
         refused=packed.refused,
         fates=packed.fates,
+        consent=origin.consent,
     )
     seq: int = connection.execute(row.returning(submissions.c.seq)).scalar_one()
     messages = packed.messages
     aliases.write(connection, origin.source, seq, packed.effects)
+    consents.write(connection, origin.source, origin.received_ms, packed.effects)
     if packed.effects.waiting:
         messages += overdue(aliases.crowd_out(connection, origin.source), origin)
-    connection.execute(outbox.insert().values(seq=seq, messages=messages))
+    connection.execute(outbox.insert().values(seq=seq, messages=messages, urgent=packed.urgent))
     return seq
 
 
@@ -93,7 +100,8 @@ async def find_submission(hub: Hub, submission: str) -> Stored | None:
 
 
 def _find(connection: Connection, submission: str) -> Stored | None:
-    row = connection.execute(sa.select(submissions).where(submissions.c.id == submission)).one_or_none()
+    columns = [column for column in submissions.c if column is not submissions.c.consent]
+    row = connection.execute(sa.select(*columns).where(submissions.c.id == submission)).one_or_none()
     if row is None:
         return None
     of_it = sa.select(submission_positions).where(submission_positions.c.seq == row.seq)
@@ -131,21 +139,53 @@ class Waiting(NamedTuple):
 
 
 async def next_waiting(hub: Hub, max_bytes: int) -> list[Waiting]:
-    """The submissions at the head of the outbox, in order: as many as fit in `max_bytes`, but at least one."""
+    """The submissions at the head of the outbox: as many as fit in `max_bytes`, but at least one.
+
+    First those that are urgent, each after all that its source sent before it; then the others, in order. Those of
+    one source keep their order, and at least one of the others goes with the urgent ones, so that nothing stands
+    still for what is said to be urgent.
+    """
     rows = await hub.store.read(lambda connection: _head(connection, max_bytes))
     return [Waiting(seq, list(unpack(messages))) for seq, messages in rows]
 
 
 def _head(connection: Connection, max_bytes: int) -> list[tuple[int, bytes]]:
-    sizes = sa.select(outbox.c.seq, sa.func.length(outbox.c.messages)).order_by(outbox.c.seq).limit(1000)
+    sizes = sa.select(outbox.c.seq, sa.func.length(outbox.c.messages)).order_by(outbox.c.seq).limit(HEAD)
+    by_source = sizes.join(submissions, submissions.c.seq == outbox.c.seq)
     chosen: list[int] = []
-    for seq, size in connection.execute(sizes):
-        max_bytes -= size
-        if chosen and max_bytes < 0:
+    urgent = _urgent(connection)
+    if urgent:
+        pulled = [
+            row
+            for source, last in urgent.items()
+            for row in connection.execute(by_source.where(submissions.c.source == source, outbox.c.seq <= last))
+        ]
+        chosen, max_bytes = _fitting(sorted(map(tuple, pulled)), max_bytes)
+        sizes = by_source.where(submissions.c.source.not_in(urgent))
+    others, _ = _fitting((tuple(row) for row in connection.execute(sizes)), max_bytes)
+    chosen += others
+    rows = sa.select(outbox.c.seq, outbox.c.messages).where(outbox.c.seq.in_(chosen))
+    messages = {row.seq: row.messages for row in connection.execute(rows)} if chosen else {}
+    return [(seq, messages[seq]) for seq in chosen]
+
+
+def _urgent(connection: Connection) -> dict[str, int]:
+    """By source, the last of its submissions that is urgent; the sources whose urgent ones came first."""
+    first, last = sa.func.min(outbox.c.seq), sa.func.max(outbox.c.seq)
+    query = sa.select(submissions.c.source, last).join(outbox, outbox.c.seq == submissions.c.seq)
+    query = query.where(IS_URGENT).group_by(submissions.c.source).order_by(first).limit(MAX_URGENT_SOURCES)
+    return dict(tuple(row) for row in connection.execute(query))
+
+
+def _fitting(sizes: Iterable[tuple[int, int]], max_bytes: int) -> tuple[list[int], int]:
+    """The first of these that fit, but at least one; and how many bytes are left."""
+    chosen: list[int] = []
+    for seq, size in sizes:
+        if chosen and size > max_bytes:
             break
+        max_bytes -= size
         chosen.append(seq)
-    rows = sa.select(outbox.c.seq, outbox.c.messages).where(outbox.c.seq.in_(chosen)).order_by(outbox.c.seq)
-    return [(row.seq, row.messages) for row in connection.execute(rows)] if chosen else []
+    return chosen, max_bytes
 
 
 Positions = dict[int, dict[int, int]]

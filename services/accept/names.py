@@ -20,12 +20,16 @@ LIVE, REVOKED, DROPPED = range(3)
 
 
 class Origin(NamedTuple):
-    """What all items of a submission have in common; `feed` is the name of what was sent."""
+    """What all items of a submission have in common; `feed` is the name of what was sent.
+
+    `consent` stands for the consent under which it was sent, see `withdrawing.consent_of`.
+    """
 
     submission: str
     source: str
     received_ms: int
     feed: str = ""
+    consent: bytes | None = None
 
 
 Name = bytes

@@ -78,6 +78,9 @@ class Effects(NamedTuple):
     places of objects that wait no more, `ripe` of those that have to be looked at next, `rested` of those that
     were looked at; `satisfied` is what came of what they wait for. `held` are items by the feeds that hold them
     now; `feed` holds those no more that are `dropped`, and `left` are those of them that no other feed holds.
+
+    Of withdrawals: the `consents` that are over; the submissions of which nothing rejected is kept (`erased`); what
+    is to be kept of their `fates`, by their places; and the items that are `withdrawn`.
     """
 
     after: int | None = None
@@ -92,6 +95,10 @@ class Effects(NamedTuple):
     held: Sequence[tuple[bytes, Name]] = ()
     dropped: Sequence[Name] = ()
     left: Sequence[Name] = ()
+    consents: Sequence[bytes] = ()
+    erased: Sequence[str] = ()
+    fates: Sequence[tuple[int, bytes]] = ()
+    withdrawn: Sequence[Name] = ()
 
 
 NO_EFFECTS = Effects()
@@ -102,7 +109,8 @@ class Packed:
     """What one submission stores, and what its source is told at once.
 
     `messages` are framed for the outbox; `fates` has one entry per item in the order of the body, compressed.
-    `skipped` counts what makes no report and is no error. `refusals` are the first `MAX_LISTED`.
+    `skipped` counts what makes no report and is no error. `refusals` are the first `MAX_LISTED`. What is `urgent`
+    overtakes what other sources sent.
     """
 
     format: str
@@ -115,6 +123,7 @@ class Packed:
     notes: tuple[str, ...]
     waiting: int = 0
     effects: Effects = NO_EFFECTS
+    urgent: bool = False
 
 
 def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTHING) -> Packed:
@@ -172,6 +181,7 @@ def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTH
         refusals=[fate for fate in packer.fates if fate["fate"] == "refused"][:MAX_LISTED],
         notes=tuple(notes),
         waiting=len(packer.waiting),
+        urgent=packer.urgent or after.urgent,
         effects=Effects(
             after=known.seq,
             aliases=changes.aliases,
@@ -336,6 +346,7 @@ class _Packer:
     refused: int = 0
     total_bytes: int = 0
     raw_bytes: int = 0
+    urgent: bool = False
 
     def take(self, index: int, settled: Settled) -> None:
         draft = not_ahead(settled.draft, self.origin.received_ms)
@@ -352,6 +363,7 @@ class _Packer:
         if self.snapshot and not draft.revoked:
             self.named[name] = None
         self.taken += 1
+        self.urgent = self.urgent or draft.handling.get("urgent") is True
         fate: Fate = {
             "pointer": draft.pointer,
             "kind": draft.kind,
@@ -369,10 +381,11 @@ class _Packer:
     def keep_waiting(self, index: int, waits: Waits) -> None:
         draft, source = waits.draft, self.origin.source
         self._spend(len(waits.raw), draft.pointer)
+        own = alias_of(self.secret, source, draft.id)
         self.waiting.append(
             Kept(
                 place=index,
-                own=alias_of(self.secret, source, draft.id),
+                own=own,
                 pointer=draft.pointer,
                 ends=tuple(alias_of(self.secret, source, id_) for id_ in waits.ends),
                 raw=waits.raw,
@@ -387,6 +400,7 @@ class _Packer:
                 "value": draft.value,
                 "fate": "waiting",
                 "place": index,
+                "own": own.hex(),
                 "reason": f"it waits for {', '.join(waits.ends[:MAX_NAMED])}, which the hub does not know yet",
             }
         )

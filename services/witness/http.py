@@ -40,6 +40,7 @@ from services.tables import (
     outbox,
     partners,
     rejected,
+    submissions,
     watermarks,
 )
 from services.tokens import Authenticator
@@ -385,6 +386,7 @@ def _not_replayable(what: str, hint: str) -> RequestRefused:
 def _store(
     door: Door, record: Rejected, origin: Origin, packed: Packed, now_ms: int, connection: Connection
 ) -> None:
-    """As a submission of its source, whose status page then shows what became of it."""
-    door.insert(connection, origin._replace(received_ms=now_ms), packed)
+    """As a submission of its source, whose status page then shows what became of it; under the same consent."""
+    consent = connection.scalar(sa.select(submissions.c.consent).where(submissions.c.id == record.submission))
+    door.insert(connection, origin._replace(received_ms=now_ms, consent=consent), packed)
     connection.execute(rejected.update().where(rejected.c.id == record.id).values(replayed_ms=now_ms))

@@ -1,0 +1,66 @@
+"""What commands that talk to a running hub have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from schemas.errors import Misconfigured, Unavailable
+from services.hubclient import HubClient
+from services.settings import Settings
+
+T = TypeVar("T")
+WAIT_SECONDS = 600
+
+
+def settings(**overrides: object) -> Settings:
+    return Settings.from_environment(os.environ, **overrides)
+
+
+def ask(work: Callable[[HubClient], Awaitable[T]]) -> T:
+    """Runs `work` against the hub that the settings name."""
+    found = settings()
+    token = found.token
+    if not token:
+        try:
+            token = found.staff_token_path.read_text().strip()
+        except OSError:
+            raise Misconfigured(
+                "no-token",
+                f"there is no token in {found.staff_token_path}",
+                hint="start a hub with `make up`, set TOCSIN_DATA to its data directory, or set TOCSIN_TOKEN",
+            ) from None
+
+    async def asking() -> T:
+        async with HubClient(found.url, token) as hub:
+            return await work(hub)
+
+    return asyncio.run(asking())
+
+
+async def wait_for(hub: HubClient, submissions: Sequence[str]) -> None:
+    """Until all are `done`; raises `Unavailable` after WAIT_SECONDS."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    with progress(submissions, "reaching the feeds") as bar:
+        for submission in bar:
+            pause = 0.02
+            while (await hub.get(f"/api/v1/submissions/{submission}", {"limit": "1"}))["state"] != "done":
+                if time.monotonic() > deadline:
+                    raise Unavailable(
+                        "not-done",
+                        f"submission {submission} is not through",
+                        hint="`tocsin status` says what waits",
+                    )
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 1.0)
+
+
+def progress(items: Sequence[T], label: str) -> Any:
+    """A progress bar on the terminal's error stream; nothing where no person watches."""
+    return click.progressbar(items, label=label.ljust(18), file=sys.stderr, hidden=not sys.stderr.isatty())
