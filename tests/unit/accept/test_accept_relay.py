@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,68 @@ async def test_done_when_the_feeds_show_it_all(hub: Hub, reached: dict[int, int]
     after = await find_submission(hub, "s")
     assert after is not None
     assert after.state == state
+
+
+# --- what is urgent -----------------------------------------------------------------------------------------------
+
+
+async def put(hub: Hub, *who: str, size: int = 1) -> list[str]:
+    """Stores a submission of each of these sources, in this order; a capital letter is an urgent one."""
+    names = []
+    for number, source in enumerate(who):
+        name = f"{source}{number}"
+        items = [
+            item._replace(handling={"urgent": source.isupper()})
+            for item in drafts(name, size)
+            if isinstance(item, Draft)
+        ]
+        origin = Origin(name, source.lower(), NOW_MS)
+        await store_submission(hub, origin, prepare(Reading("stix", tuple(items)), origin, SECRET))
+        names.append(name)
+    return names
+
+
+async def rounds(hub: Hub, max_bytes: int) -> list[list[str]]:
+    """What each round takes, until nothing is left."""
+    names = {row.seq: row.id for row in await rows(hub, submissions)}
+    found = []
+    while head := await inbox.next_waiting(hub, max_bytes):
+        found.append([names[waiting.seq] for waiting in head])
+        await inbox.mark_relayed(hub, {waiting.seq: {} for waiting in head})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("who", "order"),
+    [
+        ("abab", "a0 b1 a2 b3"),
+        ("aabB", "b2 B3 a0 a1"),
+        ("aabBb", "b2 B3 a0 a1 b4"),
+        ("abAcBc", "a0 b1 A2 B4 c3 c5"),
+    ],
+)
+async def test_what_is_urgent_pulls_along_what_its_source_sent_before(hub: Hub, who: str, order: str) -> None:
+    await put(hub, *who)
+    assert " ".join(chain(*await rounds(hub, 10**9))) == order
+
+
+@pytest.mark.parametrize("fitting", [1, 2, 3, 5, 100])
+async def test_sources_keep_their_order_and_none_stands_still(hub: Hub, fitting: int) -> None:
+    names = await put(hub, *"aabbbBbbAcacBbC", size=20)
+    size = max(len(row.messages) for row in await rows(hub, outbox))
+    taken = await rounds(hub, size * fitting)
+    flat = list(chain(*taken))
+    assert sorted(flat) == sorted(names)
+    for source in "abc":
+        of_source = [int(name[1:]) for name in flat if name[0].lower() == source]
+        assert of_source == sorted(of_source)
+    calm = await put(hub, "z", *"AB" * 5, size=20)
+    # however much is urgent, what is not goes along
+    assert calm[0] in (await rounds(hub, size * fitting))[0]
+
+
+async def test_an_urgent_item_among_others_makes_its_submission_urgent(hub: Hub) -> None:
+    for name, urgent in (("s", False), ("t", True)):
+        [first, second] = [item for item in drafts(name, 2) if isinstance(item, Draft)]
+        await submit(hub, name, [first, second._replace(handling={"urgent": urgent})])
+    assert [row.urgent for row in await rows(hub, outbox)] == [False, True]
