@@ -216,7 +216,8 @@ class _Door:
         """Takes back what a source said, in JSON: see `schemas.withdrawal`. For what is not its own: `unknown`."""
         principal = await self.authenticator.authenticate(request)
         agreement = await self._source(principal, request.query.get("source"), to_contribute=False)
-        with self.intake.admitted(agreement.id) as received:
+        # apart from submissions: however much a source is sending, it can take back
+        with self.intake.admitted(f"{agreement.id} withdraws") as received:
             body = await _body(request, self.hub.settings.max_body_bytes, received)
             async with self.parsers:
                 asked = await asyncio.to_thread(_withdrawal, body, self.hub.settings.max_body_bytes)

@@ -129,7 +129,7 @@ class World:
         for item in self.known.values():
             name = "link" if item.type == "relationship" else f"{item.kind}:{item.value}"
             words = {**item.contributions, **item.waiting}.values()
-            found |= {name for word in words if not word.gone and not word.revoked}
+            found |= {name for word in words if not (word.gone or word.revoked or word.withdrawn)}
         return found
 
     async def status(self, answer: dict[str, Any]) -> dict[str, Any]:
