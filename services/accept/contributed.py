@@ -5,6 +5,7 @@ What others contributed is looked for in the same way, and answered like what do
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -46,7 +47,7 @@ def look_up(connection: Connection, asker: Asker, asked: Withdrawal) -> Found:
 def _by_ids(connection: Connection, asker: Asker, asked: Withdrawal, found: Found) -> None:
     places: dict[bytes, tuple[str, str]] = {}
     for place, id_ in enumerate(asked.ids):
-        places.setdefault(alias_of(asker.secret, asker.source, id_), (f"/ids/{place}", id_))
+        places.setdefault(alias_of(asker.secret, asker.source, _stix_id(id_)), (f"/ids/{place}", id_))
     known = dict(_aliases(connection, asker, list(places)))
     waits: dict[bytes, list[tuple[int, int]]] = {}
     query = sa.select(waiting.c.own, waiting.c.seq, waiting.c.place).where(waiting.c.own.in_(WANTED))
@@ -57,12 +58,20 @@ def _by_ids(connection: Connection, asker: Asker, asked: Withdrawal, found: Foun
         if before is not None and before.names:
             found.aliases[alias] = before
             for name in before.names:
-                found.add(name, Named(before.type, id_, where, id_))
+                found.add(name, Named(before.type, _stix_id(id_), where, id_))
         elif alias in waits:
             found.waited.append((where, id_))
         else:
             found.unknown.append((where, id_))
         found.waiting += waits.get(alias, ())
+
+
+def _stix_id(id_: str) -> str:
+    """MISP names attributes by a bare UUID."""
+    return f"indicator--{id_.lower()}" if _uuid(id_) else id_
+
+
+_uuid = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}").fullmatch
 
 
 def _aliases(connection: Connection, asker: Asker, wanted: Sequence[bytes]) -> Iterator[tuple[bytes, Alias]]:

@@ -45,7 +45,7 @@ from services.tables import (
 )
 from services.web import application
 from tests.fakes import NOW_MS, SECRET, bearer, make_hub, rows, source_agreement, token_for
-from tests.integration.test_withdrawals_at_the_door import bundle, host, id_of, link, thing
+from tests.integration.test_withdrawals_at_the_door import attribute, bundle, event, host, id_of, link, thing
 
 SUBMIT, WITHDRAW = "/api/v1/submissions", "/api/v1/withdrawals"
 REFERENCE = "consent of Maja Königsmann, 17 March"
@@ -212,6 +212,13 @@ async def test_a_sighting_is_withdrawn_where_it_lies(world: World) -> None:
     assert (await world.withdraw(ids=[sighting["id"]]))["named"] == 1
     assert await world.live() == {"a.example"}
     assert all(key == domain("a.example") for key, _ in await world.known())
+
+
+async def test_by_the_uuid_of_an_attribute(world: World) -> None:
+    await world.post(SUBMIT, event(attribute("a.example", 10), attribute("b.example", 11)))
+    uuid = "00000000-0000-4000-8000-000000000010"
+    assert (await world.withdraw(ids=[uuid, UNKNOWN]))["unknown"] == [UNKNOWN]
+    assert await world.live() == {"b.example"}
 
 
 async def test_what_waits_never_comes(world: World) -> None:
