@@ -7,7 +7,8 @@ taken out of it, and references are kept in a field of their own, so selectors o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 from schemas.errors import ItemRefused, clip
@@ -16,7 +17,7 @@ MAX_MARKINGS = 100
 MAX_SELECTED = 2_000  # pairs of marking and selector: each is looked at for every recipient that differs
 MAX_PLACES = 20
 MAX_NAMED = 5
-_STRENGTH = ("pseudonymise", "generalise", "host-only", "drop", "deny")
+_STRENGTH = MappingProxyType({"pseudonymise": 1, "generalise": 2, "host-only": 2, "drop": 3, "deny": 4})
 
 Granular = tuple[tuple[str, tuple[str, ...]], ...]
 Places = Mapping[str, Sequence[Sequence[int]]]
@@ -98,21 +99,51 @@ def has_any(granular: Granular, handling: Mapping[str, Any]) -> bool:
 
 def moved(granular: Granular, handling: Mapping[str, Any], places: Places) -> tuple[Granular, Mapping[str, Any]]:
     """Granular markings and handling for the object whose entries moved; what was taken out is not selected."""
-    if not places:
-        return granular, handling
+    return _each(granular, handling, lambda selector: _moved(selector, places)) if places else (granular, handling)
+
+
+def out_of(granular: Granular, handling: Mapping[str, Any], extension: str) -> tuple[Granular, Mapping[str, Any]]:
+    """The same where the handling is taken out of the object; it was the extension with this id.
+
+    Of the handling three fields leave the hub. `affected` is selected as the property that it is then; what selects
+    one of the others selects what no object can be without, since they can't be left out.
+    """
+    return _each(granular, handling, lambda selector: _out_of(selector, f"extensions.{extension}"))
+
+
+def _out_of(selector: str, ours: str) -> Iterable[str]:
+    if selector == "extensions":
+        return ("extensions", "type")
+    if selector == ours:
+        return ("type",)
+    if not selector.startswith(f"{ours}."):
+        return (selector,)
+    field = selector.removeprefix(f"{ours}.").partition(".")[0]
+    return {"affected": ("affected",), "category": ("type",), "purposes": ("type",)}.get(field, ())
+
+
+def _each(
+    granular: Granular, handling: Mapping[str, Any], move: Callable[[str], Iterable[str]]
+) -> tuple[Granular, Mapping[str, Any]]:
     marked = (
-        (id_, tuple(dict.fromkeys(new for old in selected for new in _moved(old, places))))
-        for id_, selected in granular
+        (id_, tuple(dict.fromkeys(new for old in selected for new in move(old)))) for id_, selected in granular
     )
     granular = tuple((id_, selected) for id_, selected in marked if selected)
     if written := handling.get("personal"):
         personal: dict[str, str] = {}
         for old, technique in written.items():
-            for new in _moved(old, places):
-                personal[new] = max(personal.get(new, technique), technique, key=_STRENGTH.index)
+            for new in move(old):
+                personal[new] = _stronger(personal.get(new, technique), technique)
         handling = {name: value for name, value in handling.items() if name != "personal"}
         handling |= {"personal": personal} if personal else {}
     return granular, handling
+
+
+def _stronger(one: str, other: str) -> str:
+    """Of two that are equally strong neither does what the other is for."""
+    if one != other and _STRENGTH[one] == _STRENGTH[other]:
+        return "drop"
+    return max(one, other, key=_STRENGTH.__getitem__)
 
 
 def _moved(selector: str, places: Places) -> Iterator[str]:

@@ -100,7 +100,9 @@ def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
     body = found.body
     parts, value = _NO_IDENTITY if found.type == "indicator" else objects.identify(body, source)
     granular = selectors.grouped(body.get("granular_markings", ()))
-    terms, notes = _handling(body)
+    terms, ours, notes = _handling(body)
+    if ours and selectors.has_any(granular, terms):
+        granular, terms = selectors.out_of(granular, terms, ours)
     written = dict(body) if selectors.has_any(granular, terms) else {}
     by_tag, labels = _labels(body, found.checked)
     markings = (*(id_.lower() for id_ in body.pop("object_marking_refs", ())), *by_tag)
@@ -132,16 +134,16 @@ def _draft(found: StixObject, source: str, now_ms: int) -> Draft:
     )
 
 
-def _handling(body: dict[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """What it says of its handling, which is taken out, and notes on that for its source."""
+def _handling(body: dict[str, Any]) -> tuple[Mapping[str, Any], str, tuple[str, ...]]:
+    """What it says of its handling, which is taken out; the id of the extension; and notes for its source."""
     extensions = body.get("extensions") or {}
     ours = handling.find(extensions)
     if ours is None:
-        return {}, ()
+        return {}, "", ()
     said = handling.read(extensions)
     notes = selectors.check_personal(body, said.personal, f"/extensions/{ours}/personal")
     _replace(body, "extensions", {id_: fields for id_, fields in extensions.items() if id_ != ours})
-    return {name: value for name, value in extensions[ours].items() if name != "extension_type"}, notes
+    return {name: value for name, value in extensions[ours].items() if name != "extension_type"}, ours, notes
 
 
 def _places(

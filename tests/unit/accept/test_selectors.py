@@ -150,7 +150,7 @@ def test_labels_of_2_0_stay_labels_where_something_personal_is_among_them() -> N
 
 
 def test_what_is_personal_moves_as_what_is_marked_does() -> None:
-    said = {"labels.[0]": "deny", "labels.[1]": "drop", "labels.[2]": "pseudonymise", "name": "generalise"}
+    said = {"labels.[0]": "deny", "labels.[1]": "generalise", "labels.[2]": "host-only", "name": "generalise"}
     draft = drafted(host(1, "a.example", name="n", labels=["tlp:green", "x", "x "]) | personal(**said))
     assert draft.handling["personal"] == {"labels.[0]": "drop", "name": "generalise"}
     assert draft.notes == ()
@@ -176,6 +176,38 @@ def test_what_is_personal_and_can_never_be_there_is_refused(selector: str) -> No
     refusal = refused(host(1, "a.example", **more) | personal(**{selector: "drop"}))
     assert refusal.error.code == "handling-invalid"
     assert refusal.error.where == f"/extensions/{HANDLING_ID}/personal/{selector}"
+
+
+OURS = f"extensions.{HANDLING_ID}"
+
+
+@pytest.mark.parametrize(
+    ("selected", "kept"),
+    [
+        (f"{OURS}.affected", ("affected",)),
+        (f"{OURS}.affected.[0]", ("affected",)),
+        (f"{OURS}.category", ("type",)),
+        (f"{OURS}.purposes.[0]", ("type",)),
+        (OURS, ("type",)),
+        ("extensions", ("extensions", "type")),
+        (f"{OURS}.suspects", None),
+        (f"{OURS}.suspects.XA", None),
+        ("extensions.extension-definition--00000000-0000-4000-8000-000000000001", None),
+    ],
+)
+def test_what_is_marked_of_the_handling_is_marked_where_it_leaves(
+    selected: str, kept: tuple[str, ...] | None
+) -> None:
+    """Fields that leave the hub and can't be left out are what nothing can be without."""
+    other = "extension-definition--00000000-0000-4000-8000-000000000001"
+    said = {"category": "phishing", "affected": ["XA"], "purposes": ["detect"], "suspects": {"XA": 3}}
+    body = host(1, "a.example", **marked(selected)) | personal(**{selected: "drop"})
+    body["extensions"][HANDLING_ID] |= said
+    body["extensions"][other] = {"extension_type": "property-extension"}
+    draft = drafted(body)
+    kept = (selected,) if kept is None and other in selected else kept
+    assert draft.granular == (((RED, kept),) if kept else ())
+    assert draft.handling == said | ({"personal": dict.fromkeys(kept, "drop")} if kept else {})
 
 
 # --- references ---------------------------------------------------------------------------------------------------
