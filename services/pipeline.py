@@ -199,9 +199,7 @@ class _Desk:
         if known.kind == campaign.KIND:
             return known
         words = (*known.contributions.values(), *known.waiting.values())
-        wanted = list(
-            references.asked_for(known.type, (pair for word in words for pair in word.references if pair[1]))
-        )
+        wanted = list(references.asked_for(known.type, (pair for word in words for pair in word.references)))
         for end in wanted:
             if end not in known.ends:
                 self._send(bytes.fromhex(end), Letter(to=end, of=key.hex(), route=known.route or key.hex()))

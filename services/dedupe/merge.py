@@ -235,9 +235,15 @@ def _succeed(before: Contribution, report: Report) -> Contribution:
             "first_seen_ms": min(word.first_seen_ms for word in (after, *said)),
             "last_seen_ms": max(word.last_seen_ms for word in (after, *said)),
             "count": before.count + 1,
+            "released": before.released and _worded(after) == _worded(before),
             "joins": tuple(joins)[:MAX_JOINS],
         }
     )
+
+
+def _worded(word: Contribution) -> tuple[object, ...]:
+    """What staff looked at who released it."""
+    return word.object, *_marked(word), word.labels, word.value, word.references, word.context
 
 
 def _marked(word: Contribution) -> tuple[object, ...]:

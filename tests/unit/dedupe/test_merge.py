@@ -325,6 +325,29 @@ def test_a_withdrawn_consent_stays_withdrawn(first: str, second: str) -> None:
     assert merge(again, report(4, at=6000, handling=CONSENTS), KEY, "n", NOW_MS, 0) is None
 
 
+# --- what staff released ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("then", "stays"),
+    [
+        ({"at": 2000}, True),
+        ({"at": 500}, True),
+        ({"at": 2000, "name": "other"}, False),
+        ({"at": 2000, "labels": ("l",)}, False),
+        ({"at": 2000, "markings": ("clear",)}, False),
+        ({"at": 500, "name": "older"}, True),
+    ],
+)
+def test_only_what_was_released_stays_released(then: dict[str, Any], stays: bool) -> None:
+    known = after(report(1))
+    released = known.contributions["alpha"].model_copy(update={"released": True})
+    known = known.model_copy(update={"contributions": {"alpha": released}})
+    again, _ = heard(known, report(2, **then))
+    assert release(again, again.waiting_ms or NOW_MS).contributions["alpha"].released is stays
+    assert not after(report(1), withdrawal(2), report(3, at=9000)).contributions["alpha"].released
+
+
 # --- urgency ------------------------------------------------------------------------------------------------------
 
 
