@@ -1,4 +1,4 @@
-"""What commands that talk to a running hub have in common."""
+"""What all commands share: the settings of this process, and a hub to ask."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ WAIT_SECONDS = 600
 
 
 def settings(**overrides: object) -> Settings:
+    """What the environment says; raises `Misconfigured` naming the variable."""
     return Settings.from_environment(os.environ, **overrides)
 
 
 def ask(work: Callable[[HubClient], Awaitable[T]]) -> T:
     """Runs `work` against the hub that the settings name."""
-    found = settings()
-    token = found.token
+    given = settings()
+    token = given.token
     if not token:
         try:
-            token = found.staff_token_path.read_text().strip()
+            token = given.staff_token_path.read_text().strip()
         except OSError:
             raise Misconfigured(
                 "no-token",
-                f"there is no token in {found.staff_token_path}",
+                f"there is no token in {given.staff_token_path}",
                 hint="start a hub with `make up`, set TOCSIN_DATA to its data directory, or set TOCSIN_TOKEN",
             ) from None
 
     async def asking() -> T:
-        async with HubClient(found.url, token) as hub:
+        async with HubClient(given.url, token) as hub:
             return await work(hub)
 
     return asyncio.run(asking())

@@ -7,6 +7,8 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 metadata = MetaData()
 INBOX_ORDER_LOCK = 0x70C51
 """PostgreSQL advisory lock: submissions become visible in the order of their numbers."""
+RELAY_LOCK = 0x70C52
+"""PostgreSQL advisory lock, held by a process as long as it relays: no two locks may have one number."""
 # SQLite gives rising row numbers only to a column of exactly this type
 Serial = BigInteger().with_variant(Integer, "sqlite")
 

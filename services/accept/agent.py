@@ -17,6 +17,7 @@ from services.accept.framing import Parcel
 from services.accept.inbox import Positions, Waiting, mark_relayed, next_waiting
 from services.hub import Hub
 from services.stream.types import Message, Streams
+from services.tables import RELAY_LOCK
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,6 @@ ROUND_BYTES = 8 * 1024 * 1024
 APPEND_MESSAGES = 5_000  # an append holds the log's only writer: others get their turn in between
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
 LOOK_SECONDS = {True: 5.0, False: 0.25}  # on PostgreSQL other processes fill the outbox too, and can't wake us
-_RELAY_LOCK = 0x70C52
 
 
 class Relay:
@@ -138,7 +138,7 @@ class _OnlyRelay:
                 self._connection.execute(sa.select(1))
                 return True
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            if connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_RELAY_LOCK))):
+            if connection.scalar(sa.select(sa.func.pg_try_advisory_lock(RELAY_LOCK))):
                 self._connection = connection
                 return True
             connection.close()

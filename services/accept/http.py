@@ -150,7 +150,8 @@ class _Door:
         principal = await self.authenticator.authenticate(request)
         agreement = await self._source(principal, request.query.get("source"))
         consent = _consent(request, agreement.id, self.hub.secret)
-        await self.hub.store.read(lambda connection: consents.check(connection, consent))
+        if consent is not None:
+            await self.hub.store.read(lambda connection: consents.check(connection, consent))
         with self.intake.admitted(agreement.id) as received:
             body = await _body(request, self.hub.settings.max_body_bytes, received)
             origin = Origin(str(uuid.uuid4()), agreement.id, self.hub.clock(), consent=consent)

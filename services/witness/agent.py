@@ -18,7 +18,7 @@ from services.hub import Hub
 from services.positions import upsert
 from services.share.numbering import check_numbering
 from services.stream.types import Batch, Position, Record
-from services.tables import counts, decisions, rejected
+from services.tables import counts, decisions, rejected, submissions, withdrawn_consents
 from services.witness.tally import tally
 
 KEYS_PER_QUERY = 1_000
@@ -133,6 +133,8 @@ def _count(connection: Connection, added: Mapping[str, int]) -> None:
 
 
 def _keep_rejected(connection: Connection, reads: Sequence[tuple[Rejected, bytes]]) -> None:
+    """But nothing that came under a consent that was withdrawn since: it could be read, and sent through again."""
+    over = _over(connection, {record.submission for record, _ in reads})
     rows = [
         {
             "id": record.id,
@@ -144,6 +146,22 @@ def _keep_rejected(connection: Connection, reads: Sequence[tuple[Rejected, bytes
             "record": raw,
         }
         for record, raw in reads
+        if record.submission not in over
     ]
     if rows:
         connection.execute(upsert(connection)(rejected).on_conflict_do_nothing(), rows)
+
+
+def _over(connection: Connection, wanted: set[str]) -> set[str]:
+    """Those of these submissions that came under a consent that was withdrawn."""
+    query = (
+        sa.select(submissions.c.id)
+        .join(withdrawn_consents, withdrawn_consents.c.consent == submissions.c.consent)
+        .where(submissions.c.id.in_(sa.bindparam("keys", expanding=True)))
+    )
+    keys = sorted(wanted)
+    return {
+        id_
+        for start in range(0, len(keys), KEYS_PER_QUERY)
+        for id_ in connection.scalars(query, {"keys": keys[start : start + KEYS_PER_QUERY]})
+    }

@@ -22,7 +22,7 @@ from services.accept.packing import prepare
 from services.accept.reading import Reading
 from services.hub import Hub
 from services.stream.types import Position, Record
-from services.tables import counts, decisions, rejected
+from services.tables import counts, decisions, rejected, withdrawn_consents
 from services.witness.agent import WitnessSink
 from tests.fakes import NOW_MS, rows
 from tests.unit.share.world import feeds_hub, recipient
@@ -73,6 +73,17 @@ async def test_rejections_are_kept_once(hub: Hub) -> None:
     }
     assert await sink.positions(REJECTED.name) == {0: Position(1, 2)}
     assert await sink.positions(DECISIONS.name) == {}
+
+
+async def test_what_came_under_a_withdrawn_consent_is_not_kept(hub: Hub) -> None:
+    for name, consent in (("s1", b"withdrawn"), ("s2", b"given"), ("s3", None)):
+        origin = Origin(name, "giver", NOW_MS, consent=consent)
+        await store_submission(hub, origin, prepare(Reading("csv", ()), origin, hub.secret))
+    over = withdrawn_consents.insert().values(consent=b"withdrawn", withdrawn_ms=NOW_MS)
+    await hub.store.write(lambda connection: connection.execute(over))
+    sink = WitnessSink(hub)
+    await sink.apply(batch(sink, 1, *(refusal(f"of-{name}", submission=name) for name in ("s1", "s2", "s3", ""))))
+    assert {row.id for row in await rows(hub, rejected)} == {"of-s2", "of-s3", "of-"}
 
 
 REPORT = {"index": 0, "source": "giver", "submission": "s1", "kind": 5}
