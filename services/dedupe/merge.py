@@ -8,6 +8,7 @@ from schemas.known import Contribution, Known, Sent
 from schemas.report import Report, Withdrawn
 
 MAX_JOINS = 20
+MAX_MARKINGS = 200  # of two objects that are equally new; what has more goes to nobody
 NARROWING = ("suspects", "consent", "personal", "embargo", "purposes", "named", "published", "affected")
 """What a source says about handling that can keep an item from somebody."""
 CONSENTING = ("granted", "not-required")
@@ -255,9 +256,10 @@ def _both(before: Contribution, after: Contribution) -> Contribution:
     """The later of two objects that are equally new, under the terms of both; under none that anybody may have it
     by, where those can't be told together."""
     markings = (*before.markings, *(m for m in after.markings if m not in before.markings))
+    granular = tuple(dict.fromkeys((*before.granular, *after.granular)))
     handling = after.handling
-    if any(before.handling.get(name) != after.handling.get(name) for name in NARROWING):
+    apart = any(before.handling.get(name) != after.handling.get(name) for name in NARROWING)
+    if apart or max(len(markings), len(granular)) > MAX_MARKINGS:
+        markings, granular = markings[:MAX_MARKINGS], granular[:MAX_MARKINGS]
         handling = {**before.handling, **after.handling, "consent": {"status": "unknown"}}
-    return after.model_copy(
-        update={"markings": markings, "granular": (*before.granular, *after.granular), "handling": handling}
-    )
+    return after.model_copy(update={"markings": markings, "granular": granular, "handling": handling})

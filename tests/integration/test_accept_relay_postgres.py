@@ -15,7 +15,7 @@ from services.hub import Hub
 from services.store import Store
 from services.tables import metadata
 from tests.fakes import FakeStreams, make_hub
-from tests.unit.accept.test_accept_relay import drafts, drain, reports, submit
+from tests.unit.accept.test_accept_relay import drafts, drain, put, reports, rounds, submit
 
 OTHERS_LOCKS = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
 
@@ -40,6 +40,11 @@ async def test_two_relays_send_everything_once_and_in_order(hub: Hub) -> None:
     for relay in relays:
         await relay.stop()
     assert [report.seq for report in reports(streams)] == [seq for seq in sorted(seqs) for _ in range(10)]
+
+
+async def test_what_is_urgent_overtakes_here_too(hub: Hub) -> None:
+    await put(hub, *"aabBb")
+    assert await rounds(hub, 10**9) == [["b2", "B3", "a0", "a1"], ["b4"]]
 
 
 async def test_the_other_takes_over(hub: Hub) -> None:

@@ -86,6 +86,17 @@ def test_of_two_equally_new_objects_the_markings_of_both_hold() -> None:
     assert corrected.contributions["alpha"].markings == ("clear",)
 
 
+def test_the_markings_of_ever_more_objects_do_not_pile_up() -> None:
+    """A source can send as many objects as it likes that are equally new."""
+    some = [(("red", ("name",)),), (("amber", ("name",)),)] * 20
+    words = [report(n, id=f"indicator--{n}", granular=each) for n, each in enumerate(some, 1)]
+    assert set(after(*words).contributions["alpha"].granular) == {each for (each,) in some}
+    others = [report(n, id=f"indicator--{n}", granular=((f"m{n}", ("name",)),)) for n in range(1, 300)]
+    word = after(*others).contributions["alpha"]
+    assert len(word.granular) == 200
+    assert word.handling == {"consent": {"status": "unknown"}}
+
+
 def test_the_order_of_sources_does_not_matter() -> None:
     words = [report(n, source=source, at=1000 * n) for n, source in enumerate(("alpha", "beta", "gamma"), 1)]
     assert all(after(*order) == after(*words) for order in permutations(words))
