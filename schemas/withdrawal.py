@@ -16,7 +16,7 @@ MAX_CONSENTS = 100
 MAX_CONSENT_CHARS = 200
 MAX_ID_CHARS = 300
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS)]
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"^[^\x00-\x1f]+$")]
 Submission = Annotated[str, Field(pattern=r"^[0-9a-f-]{36}$")]
 ConsentReference = Annotated[str, Field(min_length=1, max_length=MAX_CONSENT_CHARS)]
 

@@ -291,6 +291,12 @@ async def test_what_is_not_its_own_does_not_exist(world: World) -> None:
     await world.send(host(3, "c.example"), by="beta", consent=REFERENCE)
 
 
+@pytest.mark.parametrize("id_", ["ÿ\ud7ff😀", "' OR 1=1 --", "x" * 300, "indicator--"])
+async def test_what_is_no_id_is_no_item(world: World, id_: str) -> None:
+    answer = await world.withdraw(ids=[id_], items=[id_])
+    assert (answer["named"], answer["unknown"]) == (0, [id_, id_])
+
+
 # --- by submission ------------------------------------------------------------------------------------------------
 
 

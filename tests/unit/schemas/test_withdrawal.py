@@ -38,6 +38,7 @@ def test_in_order(document: dict[str, Any]) -> None:
         ({"ids": ["", "SECRET"], "why": "revoked"}, "/ids/0"),
         ({"ids": [7], "why": "revoked"}, "/ids/0"),
         ({"ids": ["x" * 301], "why": "revoked"}, "/ids/0"),
+        ({"items": ["SECRET\0"], "why": "revoked"}, "/items/0"),
         ({"ids": ["i"] * (MAX_NAMED + 1), "why": "revoked"}, "/ids"),
         ({"submissions": ["SECRET"], "why": "revoked"}, "/submissions/0"),
         ({"submissions": [SUBMISSION] * 1_001, "why": "revoked"}, "/submissions"),
