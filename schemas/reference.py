@@ -48,7 +48,7 @@ class Letter(BaseModel):
 
     Without a standing `of` asks for that of `to`, to be sent under the key `route` (hex). With `join`, (kind,
     value) of what joins items, `to` is the campaign of that, and is told of a member. With `wants`, `of` refers to
-    `to`, and these may have it (hex bit set). With `release` staff release what the source of that name says of `to`.
+    `to`, and these may have it (hex bit set). With `release` staff release what that source says of `to`.
     """
 
     model_config = _FROZEN

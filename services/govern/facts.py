@@ -34,8 +34,8 @@ class Facts(NamedTuple):
 
     `suspects` are of the item: all states that any of its unrevoked contributions from sources of reliability A to
     C suspects, None where none of these says anything of it; `own_suspects` are those of this contribution,
-    however reliable. `followed` are those who may have something that refers to the item. `look` says what local data say of
-    a value.
+    however reliable. `followed` are those who may have something that refers to the item. `look` says what local
+    data say of a value.
     """
 
     type: str
