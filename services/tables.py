@@ -190,6 +190,9 @@ feed = Table(  # one row per copy and audience; a recipient finds an item in at 
     Column("active_until", Text, nullable=False, server_default=""),  # with ms, so that texts sort as times
     Column("registrable_domain", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),  # JSON as it goes out
+    Column("urgent", Boolean, nullable=False, server_default=false()),
+    Column("since", BigInteger),  # µs: when the id came, or its withdrawal did; null: when this row did
+    Column("reminded", Integer, nullable=False, server_default="0"),  # how often a withdrawal was put in anew
     Index("feed_by_audience", "audience", "added"),
     Index("feed_by_fingerprint", "fingerprint"),
     Index("feed_by_stix_id", "stix_id"),
@@ -201,6 +204,37 @@ Index(
     feed.c.added,
     sqlite_where=feed.c.live == false(),
     postgresql_where=feed.c.live == false(),
+)
+former = Table(  # ids that somebody was sent and holds no more; nothing of what they stood for
+    "former",
+    metadata,
+    Column("stix_id", Text, primary_key=True),
+    Column("audience", BigInteger, primary_key=True, autoincrement=False),
+    Column("since", BigInteger, nullable=False),  # µs
+    Column("left_ms", BigInteger, nullable=False, index=True),
+)
+receipts = Table(  # what each recipient did with an item, in its latest word
+    "receipts",
+    metadata,
+    Column("bit", Integer, primary_key=True, autoincrement=False),
+    Column("stix_id", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("reason", Text, nullable=False),  # erased when the item leaves its feed, or is withdrawn
+    Column("at_ms", BigInteger, nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),  # of its first word: then it had the item
+    Column("withdrawn_ms", BigInteger),  # when it acknowledged the withdrawal
+    Column("history", Text, nullable=False),  # JSON: the last few [status, at_ms]
+    Index("receipts_by_stix_id", "stix_id"),
+)
+marks = Table(  # by recipient: up to which `added` of its feed nothing is owed, so that nobody looks there again
+    "marks",
+    metadata,
+    Column("bit", Integer, primary_key=True, autoincrement=False),
+    Column("told", BigInteger, nullable=False),  # withdrawals are acknowledged
+    Column("acknowledged", BigInteger, nullable=False),
+    Column("acted", BigInteger, nullable=False),
+    Column("reminders", BigInteger, nullable=False),  # how often it was reminded of a withdrawal
 )
 
 # -- witness ----------------------------------------------------------------------------------------------

@@ -25,6 +25,9 @@ class EntryCopy(NamedTuple):
     modified: str
     body: bytes
     value: str
+    kind: str
+    registrable_domain: str
+    urgent: bool
 
 
 class Entry(NamedTuple):
@@ -34,8 +37,6 @@ class Entry(NamedTuple):
     version: tuple[int, int]
     numbering: str
     type: str
-    kind: str
-    registrable_domain: str
     copies: tuple[EntryCopy, ...]
 
 
@@ -50,13 +51,11 @@ def read(raw: bytes) -> Entry:
         version=(cleared.epoch, cleared.counter),
         numbering=cleared.numbering,
         type=cleared.type,
-        kind=cleared.kind,
-        registrable_domain=cleared.registrable_domain,
-        copies=tuple(_copy(copy, cleared.value) for copy in cleared.copies),
+        copies=tuple(_copy(copy, cleared) for copy in cleared.copies),
     )
 
 
-def _copy(copy: Copy, value: str) -> EntryCopy:
+def _copy(copy: Copy, item: Cleared) -> EntryCopy:
     body = copy.body
     stix_id, modified = body.get("id"), body.get("modified", body.get("created", ""))
     if not isinstance(stix_id, str) or not isinstance(modified, str):
@@ -66,6 +65,16 @@ def _copy(copy: Copy, value: str) -> EntryCopy:
     if copy.active_until and not _sorts_as_text(copy.active_until):
         raise ValueError("`active_until` must be a time in UTC with milliseconds")
     seen = (copy.category, copy.confidence, copy.first_seen, copy.last_seen, copy.tlp)
-    details = (*seen, copy.score, copy.active_until)
-    wanted = Wanted(copy.digest, details, Bits(to))
-    return EntryCopy(wanted, copy.live, stix_id, modified, orjson.dumps(body), copy.value or value)
+    details = (*seen, copy.score, copy.active_until, copy.urgent)
+    return EntryCopy(
+        wanted=Wanted(copy.digest, details, Bits(to)),
+        live=copy.live,
+        stix_id=stix_id,
+        modified=modified,
+        body=orjson.dumps(body),
+        # what is withdrawn is erased: of the item, the feed keeps no more than its id
+        value=(copy.value or item.value) if copy.live else "",
+        kind=copy.kind or item.kind,
+        registrable_domain=(copy.registrable_domain or item.registrable_domain) if copy.live else "",
+        urgent=copy.urgent,
+    )

@@ -6,30 +6,46 @@ The functions work on a connection and its transaction; which clock and which ra
 from __future__ import annotations
 
 import heapq
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from schemas.bits import Bits, from_hex, members, to_hex
+from schemas.bits import NOBODY, Bits, from_hex, members, to_hex
 from services.positions import upsert
 from services.share.entry import Entry, EntryCopy
-from services.share.plan import Changes, Row, plan
+from services.share.held import Ended, History
+from services.share.plan import Changes, Inserted, Row, plan
+from services.share.reminders import Move, Told, due
 from services.share.rows import FeedRow, Match, Page, View
-from services.tables import audience_members, audiences, clock, feed, items, partners, watermarks
+from services.tables import (
+    audience_members,
+    audiences,
+    clock,
+    feed,
+    former,
+    items,
+    partners,
+    receipts,
+    watermarks,
+)
 
 WINDOW_US = 100_000
 SPACING_US = 4
 KEYS_PER_QUERY = 1_000  # SQLite takes at most 32,766 parameters
 
-DETAILS = (
+SHOWN = (
     *(feed.c.category, feed.c.confidence, feed.c.first_seen, feed.c.last_seen, feed.c.tlp),
     *(feed.c.score, feed.c.active_until),
 )
+"""What files show of a row beside its body."""
+DETAILS = (*SHOWN, feed.c.urgent)
+"""What changes in place."""
+_SINCE = sa.func.coalesce(feed.c.since, feed.c.added)
 
 
 # --- writing ------------------------------------------------------------------------------------------------
@@ -38,61 +54,85 @@ DETAILS = (
 def apply(connection: Connection, entries: Iterable[Entry], now_us: int, random: Random) -> None:
     """Brings the feeds to the newest of the entries of each item; an entry that is not newer changes nothing.
 
-    Bodies that no recipient may see any more are gone when the transaction commits.
+    Bodies that no recipient may see any more are gone when the transaction commits, and so is what recipients
+    said of them. Of the rows that come in, the urgent are the first.
     """
     newest: dict[bytes, Entry] = {}
     for entry in entries:
         before = newest.get(entry.fingerprint)
         if before is None or entry.version > before.version:
             newest[entry.fingerprint] = entry
-    known = _versions(connection, list(newest))
+    known = _lock_versions(connection, sorted(newest))
     fresh = [e for e in newest.values() if e.fingerprint not in known or e.version > known[e.fingerprint]]
     if not fresh:
         return
     rows = _rows(connection, [e.fingerprint for e in fresh if e.fingerprint in known])
-    plans = [(e, plan(rows.get(e.fingerprint, ()), [copy.wanted for copy in e.copies])) for e in fresh]
-    _write(connection, plans, now_us, random)
+    turns = [_turn(e, rows.get(e.fingerprint, ())) for e in fresh]
+    _write(connection, turns, now_us, random)
+    _end(connection, [ended for turn in turns for ended in turn.ended], now_us // 1_000)
     _set_versions(connection, fresh)
 
 
-def _versions(connection: Connection, fingerprints: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
-    query = sa.select(items).where(items.c.fingerprint.in_(sa.bindparam("keys", expanding=True)))
+class _Turn(NamedTuple):
+    """An item's new state, and what it takes to get there."""
+
+    entry: Entry
+    history: History
+    changes: Changes
+    ended: list[Ended]
+
+    def since(self, inserted: Inserted) -> int | None:
+        return self.history.since(self.entry.copies[inserted.copy], inserted.to)
+
+
+def _turn(entry: Entry, rows: Sequence[Row]) -> _Turn:
+    history = History(rows)
+    changes = plan(rows, [copy.wanted for copy in entry.copies])
+    return _Turn(entry, history, changes, list(history.ended(entry.copies)))
+
+
+def _lock_versions(connection: Connection, fingerprints: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+    """The versions of the items, in order; their rows in the feed are ours to change until the commit."""
+    of_these = items.c.fingerprint.in_(sa.bindparam("keys", expanding=True))
+    query = sa.select(items).where(of_these).order_by(items.c.fingerprint).with_for_update()
     found = _by_keys(connection, query, fingerprints)
     return {row.fingerprint: (row.epoch, row.counter) for row in found}
 
 
 def _rows(connection: Connection, fingerprints: Sequence[bytes]) -> dict[bytes, list[Row]]:
+    seen = (feed.c.fingerprint, feed.c.added, feed.c.digest, feed.c.stix_id, feed.c.live, feed.c.audience)
     query = (
-        sa.select(feed.c.fingerprint, feed.c.added, feed.c.digest, audiences.c.recipients, *DETAILS)
+        sa.select(*seen, _SINCE.label("since"), audiences.c.recipients, *DETAILS)
         .join_from(feed, audiences, audiences.c.id == feed.c.audience)
         .where(feed.c.fingerprint.in_(sa.bindparam("keys", expanding=True)))
     )
     rows: dict[bytes, list[Row]] = defaultdict(list)
     for row in _by_keys(connection, query, fingerprints):
-        details = tuple(row[-len(DETAILS) :])
-        rows[row.fingerprint].append(Row(row.added, row.digest, details, from_hex(row.recipients)))
+        details, to = tuple(row[-len(DETAILS) :]), from_hex(row.recipients)
+        held = Row(row.added, row.digest, details, to, row.stix_id, row.live, row.since, row.audience)
+        rows[row.fingerprint].append(held)
     return rows
 
 
-def _by_keys(connection: Connection, query: sa.Select[Any], keys: Sequence[bytes]) -> Iterator[sa.Row[Any]]:
+def _by_keys(connection: Connection, query: sa.Select[Any], keys: Sequence[Any]) -> Iterator[sa.Row[Any]]:
     for start in range(0, len(keys), KEYS_PER_QUERY):
         yield from connection.execute(query, {"keys": keys[start : start + KEYS_PER_QUERY]})
 
 
-def _write(connection: Connection, plans: Sequence[tuple[Entry, Changes]], now_us: int, random: Random) -> None:
-    ids = _audience_ids(connection, {to for _, changes in plans for to in _sets(changes)})
-    deleted = [{"row": added} for _, changes in plans for added in changes.deleted]
+def _write(connection: Connection, turns: Sequence[_Turn], now_us: int, random: Random) -> None:
+    ids = _audience_ids(connection, {to for turn in turns for to in _sets(turn.changes)})
+    deleted = [{"row": added} for turn in turns for added in turn.changes.deleted]
     narrowed = [
-        {"row": n.added, "audience": ids[n.to], **_details(entry.copies[n.copy])}
-        for entry, changes in plans
-        for n in changes.narrowed
+        {"row": n.added, "audience": ids[n.to], **_details(turn.entry.copies[n.copy])}
+        for turn in turns
+        for n in turn.changes.narrowed
     ]
-    count = sum(len(changes.inserted) for _, changes in plans)
-    stamps = iter(_stamps(connection, count, now_us, random))
+    new = [(turn, i) for turn in turns for i in turn.changes.inserted]
+    new.sort(key=lambda pair: not pair[0].entry.copies[pair[1].copy].urgent)
+    stamps = _stamps(connection, len(new), now_us, random)
     inserted = [
-        _row(entry, entry.copies[i.copy], ids[i.to], next(stamps))
-        for entry, changes in plans
-        for i in changes.inserted
+        _row(turn.entry, turn.entry.copies[i.copy], ids[i.to], added, turn.since(i))
+        for added, (turn, i) in zip(stamps, new, strict=True)
     ]
     row = feed.c.added == sa.bindparam("row")
     if deleted:
@@ -112,9 +152,10 @@ def _details(copy: EntryCopy) -> dict[str, object]:
     return {column.name: value for column, value in zip(DETAILS, copy.wanted.details, strict=True)}
 
 
-def _row(entry: Entry, copy: EntryCopy, audience: int, added: int) -> dict[str, object]:
+def _row(entry: Entry, copy: EntryCopy, audience: int, added: int, since: int | None) -> dict[str, object]:
     return {
         "added": added,
+        "since": since,
         "audience": audience,
         "fingerprint": entry.fingerprint,
         "digest": copy.wanted.digest,
@@ -122,12 +163,34 @@ def _row(entry: Entry, copy: EntryCopy, audience: int, added: int) -> dict[str, 
         "stix_id": copy.stix_id,
         "type": entry.type,
         "modified": copy.modified,
-        "kind": entry.kind,
+        "kind": copy.kind,
         "value": copy.value,
-        "registrable_domain": entry.registrable_domain,
+        "registrable_domain": copy.registrable_domain,
         "body": copy.body,
         **_details(copy),
     }
+
+
+def _end(connection: Connection, ended: Sequence[Ended], now_ms: int) -> None:
+    """Notes which ids went, and erases what those who lost them gave as their reasons: they may quote the item."""
+    left = {(e.row.stix_id, e.row.audience): e.row.since for e in ended if e.gone}
+    if left:
+        statement = upsert(connection)(former)
+        again = statement.on_conflict_do_update(
+            index_elements=[former.c.stix_id, former.c.audience], set_={"left_ms": statement.excluded.left_ms}
+        )
+        rows = [{"stix_id": id_, "audience": to, "since": us, "left_ms": now_ms} for (id_, to), us in left.items()]
+        connection.execute(again, rows)
+    lost: dict[str, int] = {}
+    for e in ended:
+        lost[e.row.stix_id] = lost.get(e.row.stix_id, NOBODY) | e.to
+    with_reason = sa.select(receipts.c.bit, receipts.c.stix_id).where(
+        receipts.c.stix_id.in_(sa.bindparam("keys", expanding=True)), receipts.c.reason != ""
+    )
+    found = list(_by_keys(connection, with_reason, list(lost)))
+    if erased := [{"of": r.bit, "id": r.stix_id} for r in found if lost[r.stix_id] >> r.bit & 1]:
+        of_one = (receipts.c.bit == sa.bindparam("of")) & (receipts.c.stix_id == sa.bindparam("id"))
+        connection.execute(receipts.update().where(of_one).values(reason=""), erased)
 
 
 def _set_versions(connection: Connection, fresh: Sequence[Entry]) -> None:
@@ -155,8 +218,8 @@ def _audience_ids(connection: Connection, sets: Iterable[Bits]) -> dict[Bits, in
 
 
 def _known_audiences(connection: Connection, names: Sequence[str]) -> dict[str, int]:
-    query = sa.select(audiences).where(audiences.c.recipients.in_(names))
-    return {row.recipients: row.id for row in connection.execute(query)} if names else {}
+    query = sa.select(audiences).where(audiences.c.recipients.in_(sa.bindparam("keys", expanding=True)))
+    return {row.recipients: row.id for row in _by_keys(connection, query, names)}
 
 
 def _stamps(connection: Connection, count: int, now_us: int, random: Random) -> list[int]:
@@ -181,6 +244,71 @@ def _lock_clock(connection: Connection) -> int:
         connection.execute(upsert(connection)(clock).values(name=feed.name, value=0).on_conflict_do_nothing())
         last = connection.scalar(query)
     return int(last or 0)
+
+
+def remind(
+    connection: Connection, rows: Sequence[int], patience_us: Mapping[int, int], now_us: int, random: Random
+) -> dict[int, int]:
+    """Puts withdrawals into the feeds anew for those that have not acknowledged them, and for nobody else.
+
+    `rows` (their `added`) are looked at with all that lies beside them; `patience_us` is by recipient after how
+    long, see `reminders.due`. Says how often each was reminded.
+    """
+    beside = sa.select(feed.c.fingerprint).distinct().where(feed.c.added.in_(sa.bindparam("keys", expanding=True)))
+    fingerprints = sorted({row.fingerprint for row in _by_keys(connection, beside, rows)})
+    _lock_versions(connection, fingerprints)
+    moves = due(_told(connection, fingerprints), patience_us, now_us)
+    ids = _audience_ids(connection, {to for m in moves if m.stay for to in (m.stay, m.to)})
+    stamps = _stamps(connection, len(moves), now_us, random)
+    placed = list(zip(moves, stamps, strict=True))
+    _move(connection, [(move, added) for move, added in placed if not move.stay])
+    _split(connection, [(move, added) for move, added in placed if move.stay], ids)
+    reminded = Counter[int]()
+    for move in moves:
+        reminded.update(members(move.to))
+    return reminded
+
+
+def _told(connection: Connection, fingerprints: Sequence[bytes]) -> list[Told]:
+    """Of these items all rows that say that something is withdrawn, in order, and who acknowledged each."""
+    query = (
+        sa.select(feed.c.added, feed.c.stix_id, audiences.c.recipients)
+        .join_from(feed, audiences, audiences.c.id == feed.c.audience)
+        .where(feed.c.fingerprint.in_(sa.bindparam("keys", expanding=True)), feed.c.live == sa.false())
+    )
+    rows = sorted(_by_keys(connection, query, fingerprints), key=lambda row: row.added)
+    answered = sa.select(receipts.c.bit, receipts.c.stix_id).where(
+        receipts.c.stix_id.in_(sa.bindparam("keys", expanding=True)), receipts.c.withdrawn_ms.is_not(None)
+    )
+    done: dict[str, int] = {}
+    for row in _by_keys(connection, answered, sorted({row.stix_id for row in rows})):
+        done[row.stix_id] = done.get(row.stix_id, NOBODY) | 1 << row.bit
+    return [Told(row.added, from_hex(row.recipients), Bits(done.get(row.stix_id, NOBODY))) for row in rows]
+
+
+def _move(connection: Connection, moves: Sequence[tuple[Move, int]]) -> None:
+    """Of whole rows."""
+    statement = feed.update().where(feed.c.added == sa.bindparam("row"))
+    again = statement.values(added=sa.bindparam("place"), since=_SINCE, reminded=feed.c.reminded + 1)
+    if moves:
+        connection.execute(again, [{"row": move.added, "place": added} for move, added in moves])
+
+
+def _split(connection: Connection, moves: Sequence[tuple[Move, int]], ids: Mapping[Bits, int]) -> None:
+    """Who waits gets a row of its own; who has acknowledged keeps the one that it knows."""
+    if not moves:
+        return
+    query = sa.select(feed).where(feed.c.added.in_(sa.bindparam("keys", expanding=True)))
+    found = {row.added: row._asdict() for row in _by_keys(connection, query, [move.added for move, _ in moves])}
+    new = []
+    for move, added in moves:
+        row = found[move.added]
+        since = row["added"] if row["since"] is None else row["since"]
+        changed = {"added": added, "audience": ids[move.to], "since": since, "reminded": row["reminded"] + 1}
+        new.append(row | changed)
+    narrower = feed.update().where(feed.c.added == sa.bindparam("row")).values(audience=sa.bindparam("left"))
+    connection.execute(narrower, [{"row": move.added, "left": ids[move.stay]} for move, _ in moves])
+    connection.execute(feed.insert(), new)
 
 
 def reach(connection: Connection, partition: int, offset: int) -> None:
@@ -300,7 +428,7 @@ def digest(
     connection: Connection, view: View, match: Match, details: bool, update: Callable[[bytes], object]
 ) -> None:
     """Feeds `update` all that decides what the recipient reads with `match`, and nothing that it may not see."""
-    columns = [feed.c.added, *(DETAILS if details else ())]
+    columns = [feed.c.added, *(SHOWN if details else ())]
     query = sa.select(*columns).where(
         feed.c.audience.in_(_audiences(view)), feed.c.added > match.after, *_fits(view, match)
     )

@@ -13,12 +13,19 @@ from schemas.bits import NOBODY, Bits
 
 
 class Row(NamedTuple):
-    """A row as the feed holds it; `added` names it. `details` are what the file formats show beside the body."""
+    """A row as the feed holds it; `added` names it. `details` are what the file formats show beside the body.
+
+    `since` (µs) is when its recipients first got the id, or were first told that it is withdrawn.
+    """
 
     added: int
     digest: str
     details: tuple[object, ...]
     to: Bits
+    stix_id: str = ""
+    live: bool = True
+    since: int = 0
+    audience: int = 0
 
 
 class Wanted(NamedTuple):
@@ -56,13 +63,17 @@ def plan(rows: Sequence[Row], copies: Sequence[Wanted]) -> Changes:
 
     Who holds a body keeps it in the row where it is, so that nobody is sent it again; rows of any other body
     are deleted, or lose those to whom it no longer goes. Sightings and the like are changed in place; only
-    where one row would have to show two kinds of them do some of its recipients move to a new one.
+    where one row would have to show two kinds of them do some of its recipients move to a new one. Several rows of
+    one body, as reminders leave them, stay several.
     """
+    places: dict[str, list[int]] = {}
+    for place, wanted in enumerate(copies):
+        places.setdefault(wanted.digest, []).append(place)
     narrowed: list[Narrowed] = []
     deleted: list[int] = []
     held: list[int] = [NOBODY] * len(copies)
     for row in rows:
-        copy = _copy_of(row, copies)
+        copy = _copy_of(row, copies, places.get(row.digest, ()))
         if copy is None:
             deleted.append(row.added)
             continue
@@ -81,7 +92,8 @@ def plan(rows: Sequence[Row], copies: Sequence[Wanted]) -> Changes:
     return Changes(narrowed, deleted, inserted)
 
 
-def _copy_of(row: Row, copies: Sequence[Wanted]) -> int | None:
-    """The copy that the row goes on showing: one of its body and its recipients, with equal details if it can."""
-    places = [place for place, copy in enumerate(copies) if copy.digest == row.digest and copy.to & row.to]
-    return min(places, key=lambda place: copies[place].details != row.details, default=None)
+def _copy_of(row: Row, copies: Sequence[Wanted], places: Sequence[int]) -> int | None:
+    """The copy that the row goes on showing, of those with its body (`places`): one for its recipients, with equal
+    details if it can be."""
+    fitting = [place for place in places if copies[place].to & row.to]
+    return min(fitting, key=lambda place: copies[place].details != row.details, default=None)

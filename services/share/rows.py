@@ -45,6 +45,8 @@ class FeedRow(NamedTuple):
     score: int | None
     active_until: str
     registrable_domain: str
+    urgent: bool
+    """Whatever delivers rows from a queue or gathers them into digests lets these go first."""
     body: bytes
 
 

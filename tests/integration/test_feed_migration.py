@@ -26,11 +26,13 @@ def test_rows_stay(url: str) -> None:
         command.upgrade(migrate._config(connection), "0001")
         old = {c.name: b"x" if isinstance(c.type, sa.LargeBinary) else "x" for c in feed.c}
         old |= {"added": 1, "audience": 1, "live": True, "confidence": None}
-        names = [name for name in old if name not in ("score", "active_until")]
+        later = ("score", "active_until", "urgent", "since", "reminded")
+        names = [name for name in old if name not in later]
         insert = f"INSERT INTO feed ({', '.join(names)}) VALUES ({', '.join(f':{name}' for name in names)})"
         connection.execute(sa.text(insert), {name: old[name] for name in names})
     migrate.upgrade(store.engine)
     with store.engine.connect() as connection:
         [row] = connection.execute(sa.select(feed))
     assert (row.score, row.active_until, row.stix_id) == (None, "", "x")
+    assert (row.urgent, row.since, row.reminded) == (False, None, 0)
     store.close()

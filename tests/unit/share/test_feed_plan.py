@@ -110,3 +110,45 @@ def test_the_same_state_twice_changes_nothing(
 ) -> None:
     rows = carried_out(carried_out([], wanted(first), itertools.count(1)), wanted(second), itertools.count(100))
     assert plan(rows, wanted(second)) == Changes([], [], [])
+
+
+@given(states, st.lists(st.integers(0, RECIPIENTS - 1), max_size=RECIPIENTS), states)
+def test_rows_that_were_split_stay_as_they_are(
+    first: list[tuple[str, str] | None], moved: list[int], second: list[tuple[str, str] | None]
+) -> None:
+    """As reminders leave them: one body in several rows, each for others. Whoever still has it keeps its place."""
+    rows = carried_out([], wanted(first), itertools.count(1))
+    stamps, apart = itertools.count(100), of(moved)
+    split = [
+        part
+        for r in rows
+        for part in (r._replace(to=r.to & ~apart), r._replace(added=next(stamps), to=r.to & apart))
+        if part.to
+    ]
+    assert plan(split, wanted(first)) == Changes([], [], [])
+    after = carried_out(split, wanted(second), itertools.count(1_000))
+    for bit, (before, held) in enumerate(zip(first, second, strict=True)):
+        now = seen(after, bit)
+        assert [(r.digest, *r.details) for r in now] == ([held] if held else [])
+        if before == held and held and len({h for h in second if h and h[0] == held[0]}) == 1:
+            assert [r.added for r in now] == [r.added for r in seen(split, bit)]
+
+
+class Counted(str):
+    """A digest that counts how often it is compared."""
+
+    compared = 0
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.compared += 1
+        return str.__eq__(self, other)  # type: ignore[arg-type]
+
+
+def test_a_thousand_copies_of_one_item_cost_a_thousand_steps() -> None:
+    count = 1_000
+    rows = [row(n, Counted(f"d{n}"), n) for n in range(count)]
+    copies = [copy(Counted(f"d{n}"), n) for n in range(count)]
+    Counted.compared = 0
+    assert plan(rows, copies) == Changes([], [], [])
+    assert Counted.compared < 5 * count

@@ -34,6 +34,7 @@ def row(value: str = "a.example", **fields: Any) -> FeedRow:
         "score": 64,
         "active_until": "2026-12-01T00:00:00.000Z",
         "registrable_domain": "a.example",
+        "urgent": False,
         "body": orjson.dumps({"id": "indicator--1", "pattern": pattern}),
     }
     return FeedRow(**{**given, **fields})
