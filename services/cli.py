@@ -20,6 +20,7 @@ from services.cli_hub import ask as _ask
 from services.cli_hub import progress as _bar
 from services.cli_hub import settings as _settings
 from services.cli_hub import wait_for as _wait_for
+from services.cli_receipts import receipt as receipt_commands
 from services.cli_withdraw import withdraw
 from services.directory import hash_of, read_agreements, read_policy_file
 from services.govern.policy import describe
@@ -403,6 +404,7 @@ def demo() -> None:
 
 
 cli.add_command(data_commands)
+cli.add_command(receipt_commands)
 cli.add_command(withdraw)
 
 

@@ -28,7 +28,7 @@ from services.hub import Hub, now_ms
 from services.migrate import is_current, upgrade
 from services.pipeline import CORE
 from services.settings import Settings
-from services.share.agent import ShareSink
+from services.share.agent import Reminder, ShareSink
 from services.store import Store
 from services.stream import open_streams
 from services.stream.state import open_state
@@ -153,7 +153,9 @@ async def migrate(settings: Settings, *, check: bool) -> bool:
 def _workers(part: str, hub: Hub, streams: Streams) -> list[Service]:
     if part == CORE:
         return [CoreService(hub, streams), streams.run(PostSink(hub, streams))]
-    return [streams.run(ShareSink(hub) if part == "share" else WitnessSink(hub))]
+    if part == "share":
+        return [streams.run(ShareSink(hub)), Reminder(hub)]
+    return [streams.run(WitnessSink(hub))]
 
 
 async def _listen(app: web.Application, hub: Hub, stack: AsyncExitStack) -> str:

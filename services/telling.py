@@ -149,5 +149,20 @@ def overview(answer: Mapping[str, Any]) -> str:
     ]
     for row in answer["partners"]:
         state = "suspended" if row["suspended"] else "receives" if row["receives"] else "receives nothing"
-        lines.append(f"  {row['id']:<20} {state}")
+        lines.append(f"  {row['id']:<20} {'; '.join([state, *_owed(row['owes'])])}")
     return "\n".join(lines)
+
+
+def _owed(owes: Mapping[str, Any]) -> Iterator[str]:
+    """What a partner is waited for."""
+
+    def number(name: str) -> str:
+        return f"{owes[name]:,}{'+' if name in owes['more'] else ''}"
+
+    if owes["withdrawals"]:
+        reminded = f" ({owes['reminders']:,} reminders so far)" if owes["reminders"] else ""
+        yield f"withdrawals not acknowledged {number('withdrawals')}, since {owes['oldest_hours']} h{reminded}"
+    if owes["acknowledge"]:
+        yield f"overdue to acknowledge {number('acknowledge')}"
+    if owes["act"]:
+        yield f"overdue to act on {number('act')}"

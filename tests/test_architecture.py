@@ -30,11 +30,14 @@ SHELLS = (
     "services/accept/consents.py",  # which consents were withdrawn, and what is erased with them
     "services/accept/contributed.py",  # what a source contributed, in all tables that say so
     "services/share/feeds.py",  # the feeds' tables
+    "services/share/receipts.py",  # the table of what recipients say and owe
+    "services/share/receipts_http.py",  # their part of the HTTP interface
     "services/share/taxii*.py",  # the TAXII part of the HTTP interface
     # of the whole hub
     "connectors/http.py",  # the one outgoing HTTP client
     "services/cli.py",
     "services/cli_data.py",
+    "services/cli_receipts.py",
     "services/cli_hub.py",
     "services/cli_withdraw.py",
     "services/core.py",  # watches for new data
@@ -44,6 +47,7 @@ SHELLS = (
     "services/hubclient.py",
     "services/migrate.py",
     "services/migrations/*",
+    "services/owed.py",  # counts what recipients owe, for share and for witness
     "services/openapi.py",  # describes the routes of the application
     "services/partners.py",
     "services/positions.py",

@@ -1,9 +1,11 @@
-"""The sink of tocsin.cleared: every record goes into the feeds together with its position."""
+"""The sink of tocsin.cleared: every record goes into the feeds together with its position. And what reminds."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random, SystemRandom
 
 from sqlalchemy import Connection
@@ -11,10 +13,14 @@ from sqlalchemy import Connection
 from schemas.topics import CLEARED, Topic
 from services import positions
 from services.hub import Hub
-from services.share import entry, feeds
+from services.owed import patience_us
+from services.share import entry, feeds, receipts
 from services.share.entry import Entry
 from services.share.numbering import check_numbering
 from services.stream.types import Batch, Position, Record
+
+ROUND_ROWS = 500
+LOOK_SECONDS, PAUSE_SECONDS = 60.0, 1.0
 
 
 class ShareSink:
@@ -54,3 +60,66 @@ class ShareSink:
         feeds.apply(connection, entries, self._clock_us(), self._random)
         if batch.watermark is not None:
             feeds.reach(connection, batch.partition, batch.watermark)
+
+
+class Reminder:
+    """Puts withdrawals that are not acknowledged into the feeds anew. A service, see `stream.types.Service`.
+
+    A round looks at `ROUND_ROWS` rows of each recipient at most. Several processes may remind at once: who comes
+    second finds the rows moved.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        *,
+        clock_us: Callable[[], int] = lambda: time.time_ns() // 1_000,
+        random: Random | None = None,
+    ) -> None:
+        self._hub = hub
+        self._clock_us = clock_us
+        self._random = random or SystemRandom()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="share-reminder")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._task
+
+    async def failed(self) -> BaseException:
+        if self._task is None:
+            raise RuntimeError("the reminder was not started")
+        await asyncio.wait([self._task])
+        if self._task.cancelled():
+            await asyncio.Event().wait()
+        return self._task.exception() or RuntimeError("the reminder ended")
+
+    async def _run(self) -> None:
+        while True:
+            more = await self.round()
+            await asyncio.sleep(PAUSE_SECONDS if more else LOOK_SECONDS)
+
+    async def round(self) -> bool:
+        """Does what there is to do; false where that was nothing."""
+        directory, now_us = self._hub.directory, self._clock_us()
+        known = [(bit, directory.agreements.get(name)) for name, bit in directory.bit_of.items()]
+        patience = {bit: patience_us(agreement) for bit, agreement in known if agreement is not None}
+        responds = [bit for bit, agreement in known if agreement is not None and agreement.respond is not None]
+        todo = await self._hub.store.read(
+            lambda connection: receipts.look(connection, patience, responds, now_us, ROUND_ROWS)
+        )
+        if todo.nothing:
+            return False
+
+        def work(connection: Connection) -> None:
+            reminded = feeds.remind(connection, todo.rows, patience, now_us, self._random)
+            receipts.move_marks(connection, todo.marks, reminded)
+            if todo.prune:
+                receipts.prune(connection, now_us // 1_000)
+
+        await self._hub.store.write(work)
+        return True

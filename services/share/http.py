@@ -22,7 +22,7 @@ from schemas.errors import BodyRefused, TocsinError, Unavailable, clip
 from schemas.timestamps import format_time
 from services.hub import Hub
 from services.problems import RequestRefused, unknown_partner
-from services.share import cursor, feeds, taxii
+from services.share import cursor, feeds, receipts_http, taxii
 from services.share.access import may_receive
 from services.share.formats import FORMATS, Format
 from services.share.rows import Match, Page, View
@@ -48,6 +48,7 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None
     """Adds the routes of this stage to the application."""
     _attach_taxii(app, hub, authenticator)
     _attach_files(app, hub, authenticator)
+    receipts_http.attach(app, hub, authenticator)
 
 
 def _recipient(hub: Hub, partner: str) -> Recipient | None:

@@ -28,6 +28,7 @@ from services.accept.names import Asking, Known, Origin, Overtaken, identity_of,
 from services.accept.packing import Packed, compress_fates, decompress_fates, prepare
 from services.accept.reading import Reading
 from services.hub import Hub
+from services.owed import Marks, all_marks, document, owed, times
 from services.problems import RequestRefused, unknown_partner
 from services.sealing import unseal
 from services.share.access import may_receive
@@ -233,6 +234,7 @@ def _explained(
 def state_of(hub: Hub, connection: Connection) -> Document:
     """How the hub is doing: what was counted, what waits, and the partners. Offsets are of tocsin.reports."""
     now_ms = hub.clock()
+    marks = all_marks(connection)
     suspended = {
         row.id for row in connection.execute(sa.select(partners.c.id).where(partners.c.suspended_ms.is_not(None)))
     }
@@ -247,9 +249,18 @@ def state_of(hub: Hub, connection: Connection) -> Document:
             {
                 "id": name,
                 "suspended": name in suspended,
-                "receives": name not in suspended and may_receive(agreements, name, now_ms),
+                "receives": (receives := name not in suspended and may_receive(agreements, name, now_ms)),
+                "owes": document(
+                    owed(
+                        connection,
+                        bit,
+                        marks.get(bit, Marks()),
+                        times(agreements.get(name), receives, now_ms * 1_000),
+                    ),
+                    now_ms * 1_000,
+                ),
             }
-            for name in sorted(hub.directory.bit_of)
+            for name, bit in sorted(hub.directory.bit_of.items())
         ],
     }
 

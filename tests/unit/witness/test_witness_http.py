@@ -150,6 +150,9 @@ async def test_explain_finds_a_copy_by_the_id_it_went_out_under(either_hub: Hub)
     assert [(p["partner"], [c["live"] for c in p["feed"]]) for p in item["partners"]] == [("beta", [False])]
 
 
+NOTHING = {"withdrawals": 0, "acknowledge": 0, "act": 0, "more": [], "oldest_hours": None, "reminders": 0}
+
+
 async def test_status(either_hub: Hub) -> None:
     await decide(either_hub)
     sink = WitnessSink(either_hub)
@@ -165,9 +168,9 @@ async def test_status(either_hub: Hub) -> None:
         "watermarks": {"3": 5},
         "policy": "0" * 64,
         "partners": [
-            {"id": "alpha", "suspended": False, "receives": True},
-            {"id": "beta", "suspended": True, "receives": False},
-            {"id": "giver", "suspended": False, "receives": False},
+            {"id": "alpha", "suspended": False, "receives": True, "owes": NOTHING},
+            {"id": "beta", "suspended": True, "receives": False, "owes": NOTHING},
+            {"id": "giver", "suspended": False, "receives": False, "owes": NOTHING},
         ],
     }
 
