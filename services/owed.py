@@ -1,31 +1,29 @@
 """What recipients owe the hub: word that they know of a withdrawal, that they have an item, that they acted on it.
 
-The functions read on a connection. None of them looks at more than `MOST` rows of a recipient's feed at once: up to
-which row nothing is owed is in the table `marks`, which the share process moves on.
+The functions read on a connection. They look at so many rows of a recipient's feed and no more, beginning where
+something may be owed: that is in the table `marks`, which the share process moves on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from schemas.agreement import Agreement
-from schemas.receipt import FINAL
+from schemas.receipt import FINAL, ReceiptStatus
 from services.tables import audience_members, feed, marks, receipts
 
-MOST = 10_000
+MOST, MOST_OF_ALL, LEAST = 10_000, 50_000, 1_000
+"""Rows looked at for each count: of one recipient, of all together, and of each however many they are."""
 HOUR_US = 3_600_000_000
 REMIND_HOURS = 24
 """Where the agreement says nothing of hours."""
 
+STATUSES: tuple[str, ...] = get_args(ReceiptStatus)
 _LAST = (1 << 63) - 1
-UNANSWERED = receipts.c.status.is_(None)
-UNFINISHED = UNANSWERED | receipts.c.status.not_in(sorted(FINAL))
-UNKNOWN = receipts.c.withdrawn_ms.is_(None)
-"""That it is withdrawn."""
 
 
 class Marks(NamedTuple):
@@ -81,10 +79,25 @@ def all_marks(connection: Connection) -> dict[int, Marks]:
     return {bit: Marks(*rest) for bit, *rest in connection.execute(query)}
 
 
-def owed(connection: Connection, bit: int, mark: Marks, late: Times) -> Owed:
-    withdrawals, oldest = _count(connection, bit, mark.told, _LAST, False, UNKNOWN)
-    acknowledge = _late(connection, bit, mark.acknowledged, late.acknowledge_us, UNANSWERED)
-    act = _late(connection, bit, mark.acted, late.act_us, UNFINISHED)
+def budget(recipients: int) -> int:
+    """At how many rows to look for each count, where that is done for so many recipients."""
+    return min(MOST, max(LEAST, MOST_OF_ALL // max(1, recipients)))
+
+
+def owed(connection: Connection, bit: int, mark: Marks, late: Times, most: int = MOST) -> Owed:
+    """Looks at no more than `most` rows for each of the three counts."""
+    told = _rows(connection, bit, mark.told, _LAST, False, receipts.c.withdrawn_ms, most)
+    withdrawals, oldest = _count(connection, told, told.c.said.is_(None), most)
+
+    def overdue(start: int, until: int | None, done: frozenset[str]) -> Count:
+        if until is None:
+            return Count(0, False)
+        rows = _rows(connection, bit, start, until, True, receipts.c.status, most)
+        open_ = rows.c.said.is_(None) | rows.c.said.not_in(sorted(done))
+        return _count(connection, rows, rows.c.counts & open_, most)[0]
+
+    acknowledge = overdue(mark.acknowledged, late.acknowledge_us, frozenset(STATUSES))
+    act = overdue(mark.acted, late.act_us, FINAL)
     return Owed(withdrawals, oldest, acknowledge, act, mark.reminders)
 
 
@@ -100,36 +113,41 @@ def document(found: Owed, now_us: int) -> Mapping[str, Any]:
     }
 
 
-def _late(connection: Connection, bit: int, mark: int, until: int | None, owing: sa.ColumnElement[bool]) -> Count:
-    return Count(0, False) if until is None else _count(connection, bit, mark, until, True, owing)[0]
-
-
 def _count(
-    connection: Connection, bit: int, mark: int, until: int, live: bool, owing: sa.ColumnElement[bool]
+    connection: Connection, rows: sa.Subquery, is_owed: sa.ColumnElement[bool], most: int
 ) -> tuple[Count, int | None]:
-    """For how many of the first `MOST` rows beyond `mark`, up to `until`, something is owed; and the oldest."""
-    rows = _rows(connection, bit, mark, until, live).limit(MOST).subquery("rows")
-    joined = rows.outerjoin(receipts, (receipts.c.bit == bit) & (receipts.c.stix_id == rows.c.stix_id))
-    is_owed = rows.c.counts & owing
-    query = sa.select(
-        sa.func.count(),
-        sa.func.count(sa.case((is_owed, 1))),
-        sa.func.min(sa.case((is_owed, sa.func.coalesce(rows.c.since, rows.c.added)))),
-    ).select_from(joined)
+    """For how many of the rows something is owed, and since when for the oldest."""
+    since = sa.case((is_owed, rows.c.since))
+    query = sa.select(sa.func.count(), sa.func.count(since), sa.func.min(since)).select_from(rows)
     seen, number, oldest = connection.execute(query).one()
-    return Count(number, seen >= MOST), oldest
+    return Count(number, seen >= most), oldest
 
 
-def _rows(connection: Connection, bit: int, mark: int, until: int, live: bool) -> sa.Select[Any]:
-    """Rows of a recipient's feed, audience by audience. With `live` those that are withdrawn are among them, and do
-    not count: to leave them out would be to look at any number of them."""
+def _rows(
+    connection: Connection,
+    bit: int,
+    mark: int,
+    until: int,
+    live: bool,
+    said: sa.ColumnElement[Any],
+    most: int,
+) -> sa.Subquery:
+    """The first `most` rows of a recipient's feed beyond `mark` and not beyond `until`, audience by audience.
+
+    With `live` those that are withdrawn are among them, and do not count: to leave them out would be to look at any
+    number of them. `said` is of the row's receipt, looked up row by row: a join might read all that there are.
+    """
     mine, audience = audience_members.c.bit == bit, audience_members.c.audience
-    counts = (feed.c.live if live else sa.literal(True)).label("counts")
-    columns = (feed.c.added, feed.c.stix_id, feed.c.since, counts)
+    answer = sa.select(said).where(receipts.c.bit == bit, receipts.c.stix_id == feed.c.stix_id)
+    columns = (
+        (feed.c.added if live else sa.func.coalesce(feed.c.since, feed.c.added)).label("since"),
+        (feed.c.live if live else sa.literal(True)).label("counts"),
+        answer.correlate(feed).scalar_subquery().label("said"),
+    )
     chosen = [] if live else [feed.c.live == sa.false()]
     if connection.dialect.name != "postgresql":
         on = (feed.c.audience == audience) & (feed.c.added > mark) & (feed.c.added <= until)
-        return sa.select(*columns).join_from(audience_members, feed, on).where(mine, *chosen)
+        return sa.select(*columns).join_from(audience_members, feed, on).where(mine, *chosen).limit(most).subquery()
     # compared as pairs, as in `share.feeds`: whatever the statistics say, by the index
     place = sa.tuple_(feed.c.audience, feed.c.added)
     each = (
@@ -140,7 +158,8 @@ def _rows(connection: Connection, bit: int, mark: int, until: int, live: bool) -
             *chosen,
         )
         .order_by(feed.c.audience, feed.c.added)
-        .limit(MOST)
+        .limit(most)
         .lateral("each")
     )
-    return sa.select(*each.c).select_from(audience_members.join(each, sa.true())).where(mine)
+    joined = audience_members.join(each, sa.true())
+    return sa.select(*each.c).select_from(joined).where(mine).limit(most).subquery()

@@ -20,7 +20,7 @@ from services.share.numbering import check_numbering
 from services.stream.types import Batch, Position, Record
 
 ROUND_ROWS = 500
-LOOK_SECONDS, PAUSE_SECONDS = 60.0, 1.0
+LOOK_SECONDS, PAUSE_SECONDS = 60.0, 5.0
 
 
 class ShareSink:

@@ -6,7 +6,8 @@ The functions work on a connection and its transaction; which clock is the calle
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ from services.share.rows import FeedRow, Match, View
 from services.tables import audience_members, feed, former, items, marks, partners, receipts
 
 What = Literal["withdrawal", "acknowledge", "act"]
-LOOKED_AT = 5_000
+LOOKED_AT = 2_000
 """Rows of the feed that one page of what is owed looks at."""
 FORMER_DAYS = 180
 """How long an id that left a feed is still known there."""
@@ -216,15 +217,14 @@ def look(
 ) -> Round:
     """At most `most` rows for each recipient. `responds` are those for whom times were agreed."""
     known, responding = all_marks(connection), frozenset(responds)
-    rows: set[int] = set()
+    rows: list[int] = []
     moved: dict[int, Marks] = {}
     for bit, patience in patience_us.items():
         before = after = known.get(bit, Marks())
         if len(rows) < REMINDED_AT_ONCE:
-            page = feeds.page(connection, View(bit, False), Match(after=before.told), most, bodies=False)
-            if ripe := [row.added for row in page.rows if row.added + patience <= now_us]:
-                rows.update(ripe)
-                after = after._replace(told=ripe[-1])
+            ripe = _ripe(connection, bit, before.told, now_us - patience, most)
+            rows += ripe
+            after = after._replace(told=ripe[-1] if ripe else before.told)
         if bit in responding:
             after = after._replace(
                 acknowledged=_passed(connection, bit, before.acknowledged, "acknowledge", most),
@@ -233,18 +233,36 @@ def look(
         if after != before:
             moved[bit] = after
     old = sa.select(former.c.stix_id).where(_left_long_ago(now_us // 1_000)).limit(1)
-    return Round(sorted(rows), moved, connection.execute(old).first() is not None)
+    return Round(sorted(set(rows)), moved, connection.execute(old).first() is not None)
+
+
+def _ripe(connection: Connection, bit: int, mark: int, until: int, most: int) -> list[int]:
+    """Withdrawals in a recipient's feed beyond `mark` that came by `until` (µs)."""
+    return _leading(connection, View(bit, False), mark, most, lambda rows: [row.added <= until for row in rows])
 
 
 def _passed(connection: Connection, bit: int, mark: int, what: What, most: int) -> int:
     """The mark, moved up to the first row for which something is owed."""
-    rows = feeds.page(connection, View(bit, True), Match(after=mark), most, bodies=False).rows
-    answered = _answered(connection, bit, [row.stix_id for row in rows])
-    for row in rows:
-        if _is_owed(row, answered.get(row.stix_id), what):
+
+    def done(rows: Sequence[FeedRow]) -> list[bool]:
+        answered = _answered(connection, bit, [row.stix_id for row in rows])
+        return [not _is_owed(row, answered.get(row.stix_id), what) for row in rows]
+
+    return max(_leading(connection, View(bit, True), mark, most, done), default=mark)
+
+
+def _leading(
+    connection: Connection, view: View, mark: int, most: int, fits: Callable[[Sequence[FeedRow]], list[bool]]
+) -> list[int]:
+    """The rows (their `added`) beyond `mark` up to the first that does not fit, `most` of them at most."""
+    found: list[int] = []
+    for count in (1, most):  # mostly the very first does not
+        rows = feeds.page(connection, view, Match(after=mark), count, bodies=False).rows
+        fitting = takewhile(lambda pair: pair[1], zip(rows, fits(rows), strict=True))
+        found = [row.added for row, _ in fitting]
+        if len(found) < count:
             break
-        mark = row.added
-    return mark
+    return found
 
 
 def move_marks(connection: Connection, moved: Mapping[int, Marks], reminded: Mapping[int, int]) -> None:

@@ -28,7 +28,7 @@ from services.accept.names import Asking, Known, Origin, Overtaken, identity_of,
 from services.accept.packing import Packed, compress_fates, decompress_fates, prepare
 from services.accept.reading import Reading
 from services.hub import Hub
-from services.owed import Marks, all_marks, document, owed, times
+from services.owed import Marks, all_marks, budget, document, owed, times
 from services.problems import RequestRefused, unknown_partner
 from services.sealing import unseal
 from services.share.access import may_receive
@@ -234,7 +234,7 @@ def _explained(
 def state_of(hub: Hub, connection: Connection) -> Document:
     """How the hub is doing: what was counted, what waits, and the partners. Offsets are of tocsin.reports."""
     now_ms = hub.clock()
-    marks = all_marks(connection)
+    marks, most = all_marks(connection), budget(len(hub.directory.bit_of))
     suspended = {
         row.id for row in connection.execute(sa.select(partners.c.id).where(partners.c.suspended_ms.is_not(None)))
     }
@@ -256,6 +256,7 @@ def state_of(hub: Hub, connection: Connection) -> Document:
                         bit,
                         marks.get(bit, Marks()),
                         times(agreements.get(name), receives, now_ms * 1_000),
+                        most,
                     ),
                     now_ms * 1_000,
                 ),
