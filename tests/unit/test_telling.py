@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from services.telling import journey
+from services.telling import journey, overview
 
 DAY_MS = 1_790_000_000_000  # 2026-09-21
 WORD = {
@@ -75,3 +75,23 @@ def test_where_nothing_is_known_nothing_is_made_up() -> None:
 def test_many_sources_are_summed_up(count: int) -> None:
     lines = told(contributions=[{**WORD, "source": f"s{n}"} for n in range(count)])
     assert len(lines) == 1 + min(count, 8) + (count > 8)
+
+
+OWES = {"withdrawals": 0, "acknowledge": 0, "act": 0, "more": [], "oldest_hours": None, "reminders": 0}
+OWED: list[tuple[dict[str, Any], str]] = [
+    ({}, "receives"),
+    ({"reminders": 7}, "receives"),
+    ({"withdrawals": 3, "oldest_hours": 30}, "receives; withdrawals not acknowledged 3, since 30 h"),
+    (
+        {"withdrawals": 10_000, "oldest_hours": 99, "reminders": 1_234, "act": 2, "more": ["withdrawals"]},
+        "receives; withdrawals not acknowledged 10,000+, since 99 h (1,234 reminders so far); overdue to act on 2",
+    ),
+    ({"acknowledge": 1_000, "more": ["acknowledge"]}, "receives; overdue to acknowledge 1,000+"),
+]
+
+
+@pytest.mark.parametrize(("owes", "said"), OWED)
+def test_status_says_what_partners_owe(owes: dict[str, Any], said: str) -> None:
+    row = {"id": "alpha", "suspended": False, "receives": True, "owes": {**OWES, **owes}}
+    answer = {"counts": {}, "outbox": 0, "rejected": 0, "policy": "0" * 64, "partners": [row]}
+    assert overview(answer).splitlines()[-1] == f"  {'alpha':<20} {said}"
