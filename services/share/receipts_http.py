@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import orjson
@@ -24,12 +27,15 @@ from services.tokens import Authenticator, Principal
 PATH = "/api/v1/receipts"
 MAX_BODY_BYTES = 4 * 1024 * 1024
 BODY_TIMEOUT_SECONDS = 60
+MAX_BODIES_PER_PARTNER = 4
+RETRY_AFTER_SECONDS = 2
 DEFAULT_LISTED, MAX_LISTED = 100, 1_000
 WHAT: tuple[What, ...] = get_args(What)
 
 
 def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None:
     """Adds the resource to the application."""
+    coming = Counter[str]()
 
     def whose(principal: Principal) -> tuple[str, int]:
         bit = hub.directory.bit_of.get(principal.name) if principal.scope == "partner" else None
@@ -47,7 +53,9 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None
         before stands), `withdrawn` (its time is before the withdrawal), `unknown` (no item of yours) or `refused`.
         """
         partner, bit = whose(await authenticator.authenticate(request))
-        entries = answers.read(await _body(request, hub.settings.max_body_bytes))
+        with _admitted(coming, partner):
+            body = await _body(request, hub.settings.max_body_bytes)
+            entries = await asyncio.to_thread(answers.read, body)
         now_ms = hub.clock()
         found = await hub.store.write(
             lambda connection: receipts.take(connection, view_of(connection, partner, bit), entries, now_ms)
@@ -135,6 +143,24 @@ def _asked(request: web.Request, secret: bytes, partner: str) -> tuple[What, int
 
 def _invalid(name: str, what: str) -> RequestRefused:
     return RequestRefused(400, "parameter-invalid", f"{name} {what}", where=name, hint="mend it, or leave it out")
+
+
+@contextmanager
+def _admitted(coming: Counter[str], partner: str) -> Iterator[None]:
+    """Bounds what one partner can make the hub hold at once; raises `RequestRefused` (503)."""
+    if coming[partner] >= MAX_BODIES_PER_PARTNER:
+        raise RequestRefused(
+            503,
+            "busy",
+            f"{MAX_BODIES_PER_PARTNER} bodies of yours are being taken in already",
+            hint=f"send it again in {RETRY_AFTER_SECONDS} seconds",
+            headers={hdrs.RETRY_AFTER: str(RETRY_AFTER_SECONDS)},
+        )
+    coming[partner] += 1
+    try:
+        yield
+    finally:
+        coming[partner] -= 1
 
 
 async def _body(request: web.Request, max_bytes: int) -> bytes:

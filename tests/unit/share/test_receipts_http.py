@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -141,6 +142,29 @@ async def test_bodies_that_are_refused(hub: Hub, body: bytes, status: int, code:
 async def test_compressed_bodies_are_refused(hub: Hub) -> None:
     status, found = await send(hub, b"x", **{"Content-Encoding": "gzip"})
     assert (status, found["code"]) == (415, "encoding-unknown")
+
+
+async def test_bodies_that_come_slowly_are_bounded_for_each_partner(hub: Hub) -> None:
+    stop = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"["
+        await stop.wait()
+        yield b"]"
+
+    async with client_of(hub) as client:
+        alpha, beta = [bearer(await token_for(hub, name)) for name in ("alpha", "beta")]
+        slow = [asyncio.ensure_future(client.post(PATH, data=slowly(), headers=alpha)) for _ in range(4)]
+        for _ in range(200):
+            refused = await client.post(PATH, data=b"[]", headers=alpha)
+            if refused.status == 503:
+                break
+            await asyncio.sleep(0.01)
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "2")
+        assert (await client.post(PATH, data=b"[]", headers=beta)).status == 400
+        stop.set()
+        assert [(await each).status for each in slow] == [400] * 4
+        assert (await client.post(PATH, data=b"[]", headers=alpha)).status == 400
 
 
 async def test_a_thousand_at_once(hub: Hub) -> None:

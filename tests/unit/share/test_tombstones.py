@@ -61,7 +61,7 @@ class Model:
         return sorted(live + gone)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=60)
 @given(acts, st.randoms(use_true_random=False))
 def test_each_finds_one_tombstone_per_generation(history: list[tuple[object, ...]], chance: random.Random) -> None:
     engine = sa.create_engine("sqlite://")
