@@ -24,10 +24,16 @@ def settings(**overrides: object) -> Settings:
     return Settings.from_environment(os.environ, **overrides)
 
 
-def ask(work: Callable[[HubClient], Awaitable[T]]) -> T:
-    """Runs `work` against the hub that the settings name."""
+def ask(work: Callable[[HubClient], Awaitable[T]], *, as_partner: bool = False) -> T:
+    """Runs `work` against the hub that the settings name; `as_partner` only with a token that was given."""
     given = settings()
     token = given.token
+    if not token and as_partner:
+        raise Misconfigured(
+            "no-token",
+            "this is a partner's word, and TOCSIN_TOKEN is not set",
+            hint="set it to the partner's token, which the hub's operator gives out",
+        )
     if not token:
         try:
             token = given.staff_token_path.read_text().strip()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args
 
 import click
 
-from schemas.errors import Misconfigured, clip
+from schemas.errors import clip
 from schemas.receipt import MAX_REASON_CHARS, ReceiptStatus
+from services.cli_hub import ask
 from services.hubclient import HubClient
-from services.settings import Settings
 
 T = TypeVar("T")
 PATH = "/api/v1/receipts"
@@ -47,7 +44,7 @@ def _say(status: ReceiptStatus, means: str) -> click.Command:
     )
     @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
     def say(ids: tuple[str, ...], reason: str, as_json: bool) -> None:
-        answers = _ask(lambda hub: _send(hub, status, list(_ids(ids)), reason))
+        answers = ask(lambda hub: _send(hub, status, list(_ids(ids)), reason), as_partner=True)
         if as_json:
             click.echo(json.dumps({"results": answers}, indent=2))
         else:
@@ -80,7 +77,7 @@ def expected(what: str | None, limit: int, as_json: bool) -> None:
     async def work(hub: HubClient) -> dict[str, list[dict[str, Any]]]:
         return {each: await _pages(hub, each, limit) for each in ([what] if what else WHAT)}
 
-    found = _ask(work)
+    found = ask(work, as_partner=True)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -100,7 +97,7 @@ def show(item: str, as_json: bool) -> None:
 
     Example: tocsin receipt show indicator--6f1c2f0a-5d0e-5b7c-9a51-0c8f6f0d2a11
     """
-    rows = _ask(lambda hub: hub.get(PATH, {"item": item}), staff=True)["receipts"]
+    rows = ask(lambda hub: hub.get(PATH, {"item": item}))["receipts"]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
@@ -148,24 +145,3 @@ def _line(answer: Mapping[str, Any]) -> str:
     elif said == "unknown":
         said = "unknown: your feed has no such item"
     return f"{clip(answer['item'])}  {said}" + (f" ({answer['note']})" if answer["note"] else "")
-
-
-def _ask(work: Callable[[HubClient], Awaitable[T]], *, staff: bool = False) -> T:
-    """As whoever TOCSIN_TOKEN belongs to. For `staff` the operator's own will do: it can't speak for a partner."""
-    settings = Settings.from_environment(os.environ)
-    token = settings.token
-    if not token and staff:
-        with suppress(OSError):
-            token = settings.staff_token_path.read_text().strip()
-    if not token:
-        raise Misconfigured(
-            "no-token",
-            "TOCSIN_TOKEN is not set" if staff else "receipts are a partner's word, and TOCSIN_TOKEN is not set",
-            hint="set it to the operator's token" if staff else "set it to the partner's token, from the operator",
-        )
-
-    async def ask() -> T:
-        async with HubClient(settings.url, token) as hub:
-            return await work(hub)
-
-    return asyncio.run(ask())

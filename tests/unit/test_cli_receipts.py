@@ -40,7 +40,7 @@ class FakeHub:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
     made = FakeHub()
-    monkeypatch.setattr(cli_receipts, "_ask", lambda work, staff=False: asyncio.run(work(made)))
+    monkeypatch.setattr(cli_receipts, "ask", lambda work, as_partner=False: asyncio.run(work(made)))
     return made
 
 
