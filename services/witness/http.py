@@ -210,7 +210,7 @@ def _explained(
     by_partner = verdicts(decision, name_of)
     shown = unseal(secret, decision.sealed)
     names = sorted(by_partner.keys() | held.keys()) if partner is None else [partner]
-    nothing = {"outcome": "deny", "rules": [], "contributions": []}
+    nothing: Document = {"outcome": "deny", "rules": [], "obligations": {}, "contributions": []}
     return {
         "id": decision.id,
         "fingerprint": decision.fingerprint,

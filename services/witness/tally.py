@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from schemas.bits import NOBODY, Bits, from_hex, members
@@ -11,6 +11,9 @@ from schemas.decision import Decision, Group, Outcome
 
 BEST_FIRST: tuple[Outcome, ...] = ("permit", "retract", "tombstone", "wait", "deny")
 """A recipient gets the merge of the contributions that it may see, so one permit is enough."""
+
+STRENGTH: Mapping[str, int] = {"pseudonymise": 1, "generalise": 2, "host-only": 2, "drop": 3}
+"""Of what is done to a property (policy.md, "The rules"); what is not here is no weaker than any."""
 
 
 def outcomes(decision: Decision) -> dict[Outcome, Bits]:
@@ -48,9 +51,9 @@ def tally(decision: Decision) -> Counter[str]:
 
 
 def verdicts(decision: Decision, name_of: Mapping[int, str]) -> dict[str, dict[str, Any]]:
-    """By partner: outcome, the rules that made it, and what was decided on each contribution.
+    """By partner: outcome, the rules that made it, what is done to the copy, and what was decided on each contribution.
 
-    `rules` are those of the contributions that have the item's outcome. A number without a name is shown as
+    `rules` and `obligations` are those of the contributions that have the item's outcome. A number without a name is shown as
     `#number`: a partner whose agreement is gone.
     """
     found: dict[str, dict[str, Any]] = {}
@@ -62,13 +65,29 @@ def verdicts(decision: Decision, name_of: Mapping[int, str]) -> dict[str, dict[s
                 for group in judgement.groups
                 if from_hex(group.recipients) >> bit & 1
             ]
-            rules = {rule for c in contributions if c["outcome"] == outcome for rule in c["rules"]}
+            made_it = [c for c in contributions if c["outcome"] == outcome]
+            rules = {rule for c in made_it for rule in c["rules"]}
             found[name_of.get(bit, f"#{bit}")] = {
                 "outcome": outcome,
                 "rules": sorted(rules),
+                "obligations": obligations_of([c["obligations"] for c in made_it]),
                 "contributions": contributions,
             }
     return dict(sorted(found.items()))
+
+
+def obligations_of(contributions: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Of the merge: those on selectors that no contribution leaves in clear, the strongest on each."""
+    first, *others = contributions
+    return {
+        selector: max((technique, *(other[selector] for other in others)), key=strength)
+        for selector, technique in sorted(first.items())
+        if all(selector in other for other in others)
+    }
+
+
+def strength(technique: str) -> tuple[int, str]:
+    return STRENGTH.get(technique, 3), technique
 
 
 def _contribution(source: str, group: Group) -> dict[str, Any]:

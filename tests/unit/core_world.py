@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from schemas.bits import from_hex, members
 from schemas.cleared import Cleared
-from schemas.decision import Decision
 from schemas.known import Known
 from schemas.report import Report
-from schemas.topics import CLEARED, DECISIONS, PARTITIONS, REFERENCES
 from services import pipeline
 from services.govern.compile import Compiled
 from services.govern.settle import Rules
-from services.stream.types import Chunk, Record, Stage
+from services.rehearsal import Rehearsal
 from tests.unit.govern.world import DATA, NOW_MS, SECRET
 
 WINDOW_MS = 60_000
@@ -58,78 +55,23 @@ def report(
     )
 
 
-class Core:
+class Core(Rehearsal):
     """Works off reports and everything that follows from them."""
 
     def __init__(self, compiled: Compiled, *, window_ms: int = WINDOW_MS) -> None:
+        super().__init__(pipeline.core(Rules(compiled, DATA, SECRET), window_ms), now_ms=NOW_MS)
         self.compiled = compiled
-        self.now_ms = NOW_MS
-        self.stage: Stage = pipeline.core(Rules(compiled, DATA, SECRET), window_ms)
-        self.state: list[dict[bytes, bytes]] = [{} for _ in range(PARTITIONS)]
-        self.cleared: dict[str, Cleared] = {}
-        self.decisions: dict[str, Decision] = {}
-        self.letters = 0
-        self.versions = 0
 
     def hear(self, *words: tuple[str, Report]) -> None:
         """Each report under the name of its record's key, and then letters until there are none."""
-        self._work([(key(name), word.model_dump_json().encode()) for name, word in words])
-
-    def _work(self, records: Sequence[tuple[bytes, bytes]]) -> None:
-        waiting = list(records)
-        while waiting:
-            by_partition: dict[int, list[tuple[bytes, bytes]]] = {}
-            for record_key, value in waiting:
-                by_partition.setdefault(sum(record_key) % PARTITIONS, []).append((record_key, value))
-            waiting = []
-            for partition, some in sorted(by_partition.items()):
-                records_ = [Record(k, v, n, self.now_ms) for n, (k, v) in enumerate(some)]
-                waiting += self._step(Chunk(partition, records_, (), self.now_ms, 1))
-
-    def pass_time(self, ms: int) -> None:
-        """Lets the clock run, and works off what becomes due, in its order."""
-        end = self.now_ms + ms
-        while True:
-            due = [
-                (at, partition, k)
-                for partition, state in enumerate(self.state)
-                for k, value in state.items()
-                if (at := self.stage.due_ms(value)) is not None and at <= end
-            ]
-            if not due:
-                break
-            at, partition, k = min(due)
-            self.now_ms = max(self.now_ms, at)
-            self._work(self._step(Chunk(partition, (), (k,), self.now_ms, 1)))
-        self.now_ms = end
-
-    def _step(self, chunk: Chunk) -> list[tuple[bytes, bytes]]:
-        state = self.state[chunk.partition]
-        effects = self.stage.step(chunk, state)
-        for k, value in effects.changes.items():
-            assert value
-            state[k] = value
-        letters = []
-        for output in effects.outputs:
-            if output.topic == CLEARED.name:
-                cleared = Cleared.from_bytes(output.value)
-                self.cleared[cleared.fingerprint] = cleared
-                self.versions += 1
-            elif output.topic == DECISIONS.name:
-                decision = Decision.from_bytes(output.value)
-                self.decisions[decision.fingerprint] = decision
-            else:
-                assert output.topic == REFERENCES.name
-                letters.append((output.key, output.value))
-        self.letters += len(letters)
-        return letters
+        self.work([(key(name), word.model_dump_json().encode()) for name, word in words])
 
     def holds(self, partner: str, *, withdrawn: bool = False) -> dict[str, dict[str, Any]]:
         """The live (or withdrawn) bodies of a partner by their ids."""
         [bit] = members(self.compiled.number[partner])
         return {
             copy.body["id"]: copy.body
-            for cleared in self.cleared.values()
+            for cleared in map(Cleared.from_bytes, self.cleared.values())
             for copy in cleared.copies
             if copy.live is not withdrawn and from_hex(copy.to) >> bit & 1
         }
@@ -146,7 +88,9 @@ class Core:
         Of which generation an id is depends on who held the item before, and can't be read out of it.
         """
         names = {
-            copy.body["id"]: cleared.fingerprint for cleared in self.cleared.values() for copy in cleared.copies
+            copy.body["id"]: fingerprint.hex()
+            for fingerprint, cleared in self.cleared.items()
+            for copy in Cleared.from_bytes(cleared).copies
         }
         shown = []
         for withdrawn in (False, True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.bits import from_hex
+from schemas.cleared import Cleared
 from schemas.reference import Standing
 from schemas.report import Report
 from services.govern import campaign, references
@@ -107,7 +108,7 @@ def test_each_shows_the_end_of_activity_of_its_own_copy() -> None:
     core.hear(said("lure", markings=CLEAR, valid_until=end), said("lure", "beta", 2, markings=AMBER))
     ends = {
         who: copy.active_until
-        for copy in core.cleared[key("lure").hex()].copies
+        for copy in Cleared.from_bytes(core.cleared[key("lure")]).copies
         for who in ("low", "high")
         if from_hex(copy.to) & WORLD.number[who]
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schemas.bits import of
-from schemas.decision import Outcome
+from schemas.decision import Group, Judgement, Outcome
 from services.witness.tally import outcomes, tally, verdicts
 from tests.unit.witness.world import decision, group, of_source
 
@@ -57,6 +57,7 @@ def test_verdicts_name_partners_and_contributions() -> None:
     assert found["alpha"] == {
         "outcome": "permit",
         "rules": ["F10", "P00"],
+        "obligations": {},
         "contributions": [
             {"source": "feed", "outcome": "permit", "rules": ["P00"], "obligations": {}},
             {"source": "ngo", "outcome": "permit", "rules": ["F10"], "obligations": {"name": "drop"}},
@@ -65,3 +66,26 @@ def test_verdicts_name_partners_and_contributions() -> None:
     assert (found["beta"]["outcome"], found["beta"]["rules"]) == ("permit", ["P00"])
     assert (found["gamma"]["outcome"], found["gamma"]["rules"]) == ("deny", ["F02", "F08", "P00"])
     assert list(verdicts(PUBLIC_AND_RED, {})) == ["#0", "#1", "#2"]
+
+
+NAME, BOTH = {"name": "drop"}, {"name": "pseudonymise", "pattern": "host-only"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        pytest.param([("permit", NAME)], NAME, id="one"),
+        pytest.param([("permit", NAME), ("permit", {})], {}, id="another leaves it in clear"),
+        pytest.param([("permit", NAME), ("permit", BOTH)], NAME, id="the strongest, where all have one"),
+        pytest.param([("permit", BOTH), ("permit", NAME)], NAME, id="the strongest, whatever their order"),
+        pytest.param([("permit", NAME), ("deny", {})], NAME, id="what is denied leaves nothing in clear"),
+        pytest.param([("deny", {}), ("retract", {"*": "require-ack"})], {"*": "require-ack"}, id="of the outcome"),
+        pytest.param([("deny", {})], {}, id="none"),
+    ],
+)
+def test_obligations_are_of_the_merge(words: list[tuple[Outcome, dict[str, str]]], expected: dict[str, str]) -> None:
+    judgements = [
+        Judgement(source=str(n), groups=(Group(outcome=outcome, obligations=what, recipients="1"),))
+        for n, (outcome, what) in enumerate(words)
+    ]
+    assert verdicts(decision(*judgements), NAMES)["alpha"]["obligations"] == expected
