@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 from schemas.errors import TocsinError, Unavailable
+from services import cli_rehearse, telling
 from services import demo as demo_feed
-from services import telling
 from services.cli_data import data as data_commands
 from services.cli_hub import ask as _ask
 from services.cli_hub import progress as _bar
@@ -406,6 +406,7 @@ def demo() -> None:
 cli.add_command(data_commands)
 cli.add_command(receipt_commands)
 cli.add_command(withdraw)
+cli_rehearse.add_to(policy)
 
 
 if __name__ == "__main__":

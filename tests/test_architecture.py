@@ -38,6 +38,7 @@ SHELLS = (
     "services/cli.py",
     "services/cli_data.py",
     "services/cli_receipts.py",
+    "services/cli_rehearse.py",
     "services/cli_hub.py",
     "services/cli_withdraw.py",
     "services/core.py",  # watches for new data
@@ -63,10 +64,13 @@ PURE_ALL_THE_SAME = ("services/stream/types.py",)
 WIRING = (
     "services/cli.py",
     "services/cli_data.py",
+    "services/cli_rehearse.py",
     "services/core.py",
     "services/data.py",
     "services/pipeline.py",
+    "services/policy_cases.py",  # takes a case by the door, and puts the core together
     "services/run.py",
+    "services/simulation.py",  # reads what the core remembers, and what it decided
     "services/web.py",
 )
 """Where stages meet: these may import any of them."""

@@ -51,10 +51,10 @@ def tally(decision: Decision) -> Counter[str]:
 
 
 def verdicts(decision: Decision, name_of: Mapping[int, str]) -> dict[str, dict[str, Any]]:
-    """By partner: outcome, the rules that made it, what is done to the copy, and what was decided on each contribution.
+    """By partner: outcome, the rules that made it, what is done to the copy, and each contribution's decision.
 
-    `rules` and `obligations` are those of the contributions that have the item's outcome. A number without a name is shown as
-    `#number`: a partner whose agreement is gone.
+    `rules` and `obligations` are those of the contributions that have the item's outcome. A number without a name
+    is shown as `#number`: a partner whose agreement is gone.
     """
     found: dict[str, dict[str, Any]] = {}
     for outcome, who in outcomes(decision).items():

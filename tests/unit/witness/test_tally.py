@@ -83,7 +83,9 @@ NAME, BOTH = {"name": "drop"}, {"name": "pseudonymise", "pattern": "host-only"}
         pytest.param([("deny", {})], {}, id="none"),
     ],
 )
-def test_obligations_are_of_the_merge(words: list[tuple[Outcome, dict[str, str]]], expected: dict[str, str]) -> None:
+def test_obligations_are_of_the_merge(
+    words: list[tuple[Outcome, dict[str, str]]], expected: dict[str, str]
+) -> None:
     judgements = [
         Judgement(source=str(n), groups=(Group(outcome=outcome, obligations=what, recipients="1"),))
         for n, (outcome, what) in enumerate(words)

@@ -110,6 +110,7 @@ async def test_explain(hub: Hub, asked: str) -> None:
         "partner": "beta",
         "outcome": "deny",
         "rules": ["F02"],
+        "obligations": {},
         "contributions": [{"source": "giver", "outcome": "deny", "rules": ["F02"], "obligations": {}}],
         "feed": [],
     }
@@ -121,7 +122,7 @@ async def test_explain_for_one_partner(hub: Hub) -> None:
     assert [p["partner"] for p in found["items"][0]["partners"]] == ["beta"]
     _, found = await ask(hub, "/api/v1/explain", item="a.example", partner="giver")
     assert found["items"][0]["partners"] == [
-        {"partner": "giver", "outcome": "deny", "rules": [], "contributions": [], "feed": []}
+        {"partner": "giver", "outcome": "deny", "rules": [], "obligations": {}, "contributions": [], "feed": []}
     ]
 
 
