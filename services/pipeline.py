@@ -192,7 +192,8 @@ class _Desk:
         known = self._wanting(key, self._telling(key, settled), settled.referring)
         self.touched[key] = known
         self.may_see[key] = settled.may_see
-        self.changes[key] = known.to_bytes(self.stamp, settled.due_ms)
+        # what has just begun to wait is due too, also where windows have no length
+        self.changes[key] = known.to_bytes(self.stamp, min(settled.due_ms, known.waiting_ms or NEVER_MS))
 
     def _asking(self, key: bytes, known: Known) -> Known:
         """Asks for the standing of what the item refers to and did not ask for so far; forgets all other ends."""

@@ -1,6 +1,7 @@
 """What other rules would change for each partner, from what the hub holds now. Pure.
 
-Only what the rules do is compared: what waits for its window goes on waiting, before and after.
+Only what the rules do is compared: what waits for its window goes on waiting, before and after, and what was never
+decided so far is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from services.witness.tally import STRENGTH, obligations_of
 SLICE = 1_000
 
 Sort = Literal["shared", "withdrawn", "gone", "changed"]
-SORTS: Mapping[Sort, str] = {
+SORTS: Mapping[str, str] = {
     "shared": "newly shared",
     "withdrawn": "withdrawn",
     "gone": "silently gone",
@@ -93,7 +94,8 @@ class Simulation:
     def changes(self, key: bytes, decided: bytes | None) -> Iterator[Change]:
         """Of one of those; `decided` is the decision that was the last one until now, where it is known."""
         before, after = _known(self._before, key), _known(self._rehearsal.state, key)
-        if after is not None:
+        on_its_way = before is not None and not before.counter
+        if after is not None and not on_its_way:
             now = Decision.from_bytes(self._rehearsal.decisions[key])
             yield from _changes(before, after, Decision.from_bytes(decided) if decided else None, now)
 
@@ -183,8 +185,8 @@ class Impact:
 
     def __init__(self, most: int = 0) -> None:
         self._most = most
-        self.counts: dict[int, dict[Sort, int]] = {}
-        self.first: dict[int, dict[Sort, list[Change]]] = {}
+        self.counts: dict[int, dict[str, int]] = {}
+        self.first: dict[int, dict[str, list[Change]]] = {}
         self.widened: dict[int, int] = {}
         """Of how many items a partner gets more than before."""
 
