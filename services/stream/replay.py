@@ -131,12 +131,12 @@ async def _bounds(client: Client, topic: Topic) -> list[tuple[int, int]]:
         [described] = await admin.describe_topics([topic.name])
     finally:
         await admin.close()
+    places = [TopicPartition(topic.name, number) for number in range(len(described["partitions"]))]
+    if not places:
+        return []
     reader = client.reader()
     await reader.start()
     try:
-        places = [TopicPartition(topic.name, number) for number in range(len(described["partitions"]))]
-        if not places:
-            return []
         firsts, ends = await reader.beginning_offsets(places), await reader.end_offsets(places)
         return [(firsts[place], ends[place]) for place in places]
     finally:
