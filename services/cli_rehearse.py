@@ -173,7 +173,7 @@ def simulate(
         "partners": _impact_document(impact, name_of),
         "widened": widened,
         "not_accepted": missing,
-        "confirmed": bool(accept) and not missing and asyncio.run(_confirm(settings, others.hash, accept)),
+        "confirmed": bool(accept) and not missing and asyncio.run(confirm(settings, others.hash, accept)),
     }
     if as_json:
         click.echo(json.dumps(document, indent=2))
@@ -295,7 +295,7 @@ async def _compare(store: Any, simulation: Simulation, impact: Impact) -> int:
     return errors
 
 
-async def _confirm(settings: Settings, hash_: str, names: Sequence[str]) -> bool:
+async def confirm(settings: Settings, hash_: str, names: Sequence[str]) -> bool:
     """Tells a running hub whose gain is accepted; says on stderr why it was not told."""
     from services.hubclient import HubClient
 
