@@ -51,10 +51,12 @@ def test(file: Path, as_json: bool) -> None:
     Example: tocsin policy test cases.json
     """
     from services.data import load
-    from services.policy_cases import read_table, run
+    from services.policy_cases import MAX_FILE_BYTES, read_table, run
 
     try:
-        rows = list(run(read_table(file.read_bytes(), str(file)), load(None)))
+        with file.open("rb") as stream:
+            table = read_table(stream.read(MAX_FILE_BYTES + 1), str(file))
+        rows = list(run(table, load(None)))
     except Misconfigured as error:
         click.echo(f"tocsin: {error}", err=True)
         sys.exit(UNREADABLE)
@@ -80,7 +82,7 @@ def _row_document(row: Row) -> dict[str, Any]:
         "rules": list(row.rules),
         "obligations": dict(row.obligations),
         "expected": row.expected.model_dump(exclude_none=True) if row.expected else None,
-        "door": list(row.said),
+        "notes": list(row.said),
     }
 
 
@@ -96,7 +98,7 @@ def _show_rows(rows: Sequence[Row]) -> None:
     for row, line in zip(rows, shown[1:], strict=True):
         click.echo(line)
         for said in row.said if row.case != last else ():
-            click.echo(f"      at the door: {clip(said, 240)}")
+            click.echo(f"      {clip(said, 240)}")
         last = row.case
 
 
@@ -228,6 +230,8 @@ async def _simulate(
         with _bar(simulation.slices(), "deciding") as bar:
             for keys in bar:
                 simulation.decide(keys)
+        if sys.stderr.isatty():
+            click.echo("letters between items", err=True)
         simulation.settle()
         errors = await _compare(store, simulation, impact)
     return len(simulation.items), {bit: name for name, bit in directory.bit_of.items()}, errors

@@ -140,7 +140,8 @@ class Table(BaseModel):
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one case for one recipient. `said` is what the door refused of the case, and why."""
+    """What became of one case for one recipient. `said` is what the door refused of the case and why, and which
+    rules failed."""
 
     case: str
     why: str
@@ -167,7 +168,7 @@ def read_table(raw: bytes, file: str) -> Table:
     if len(raw) > MAX_FILE_BYTES:
         raise Misconfigured(
             "cases-too-large",
-            f"{len(raw):,} bytes; {MAX_FILE_BYTES:,} are the most",
+            f"more than {MAX_FILE_BYTES:,} bytes",
             where=file,
             hint="make several files of it",
         )
@@ -233,7 +234,8 @@ class _Hearing:
         decision = self._decided(taken)
         by_bit = {bit: name for name, bit in self.directory.bit_of.items()}
         found = verdicts(decision, by_bit)
-        said = tuple(line for each in taken for line in each.said)
+        failed = (f"a rule failed, which denies: {error}" for error in decision.errors)
+        said = (*(line for each in taken for line in each.said), *failed)
         for partner in self.table.partners:
             # who receives nothing at all is in no decision
             verdict = found.get(partner.id, {"outcome": "deny", "rules": ["P00"], "obligations": {}})
@@ -283,20 +285,19 @@ class _Hearing:
             item=next(iter(items), None),
             denied_by="" if items else next((_nearest_rule(fate) for fate in of_item), ""),
             said=tuple(
-                f"{word.source} {fate['pointer']}: {fate['reason']}" for fate in fates if fate["fate"] != "taken"
+                f"at the door: {word.source} {fate['pointer']}: {fate['reason']}"
+                for fate in fates
+                if fate["fate"] != "taken"
             ),
         )
 
     def _decided(self, taken: Sequence[_Taken]) -> Decision:
-        """On the item over all contributions, those that the door kept out among them."""
-        items = {each.item for each in taken if each.item}
-        if len(items) > 1:
-            raise Misconfigured(
-                "case-of-several-items",
-                "its sources speak of different items under this id",
-                where=self.where,
-                hint="give each its own id",
-            )
+        """On the item over all contributions, those that the door kept out among them.
+
+        Sources may mean different items by one id, since some are known by who speaks of them: then the judgements
+        on all of them count.
+        """
+        items = list(dict.fromkeys(each.item for each in taken if each.item))
         everyone = to_hex(self.compiled.everyone)
         kept_out = tuple(
             Judgement(
@@ -305,31 +306,34 @@ class _Hearing:
             for each in taken
             if each.denied_by
         )
-        if not items:
+        decisions = self._rehearsed(items, [record for each in taken for record in each.records])
+        if not decisions:
             return self._undecided(kept_out)
-        decision = self._rehearsed(items.pop(), [record for each in taken for record in each.records])
-        return decision.model_copy(update={"judgements": (*decision.judgements, *kept_out)})
+        first, *others = decisions
+        judgements = (*first.judgements, *(j for other in others for j in other.judgements), *kept_out)
+        errors = (*first.errors, *(error for other in others for error in other.errors))
+        return first.model_copy(update={"judgements": judgements, "errors": errors})
 
-    def _rehearsed(self, item: bytes, records: Iterable[tuple[bytes, bytes]]) -> Decision:
-        """The core's decision on the item, once everything has said to each other what it has to say."""
+    def _rehearsed(self, items: Sequence[bytes], records: Iterable[tuple[bytes, bytes]]) -> list[Decision]:
+        """The core's decisions on those of the items that it knows, once all have told each other what there is."""
         rules = Rules(self.compiled, self.data, _SECRET)
         rehearsal = Rehearsal(core(rules, window_ms=0), now_ms=self.now_ms)
-        known: Known | None = None
-        route = item
+        known: dict[bytes, tuple[bytes, Known]] = {}
         others: list[tuple[bytes, bytes]] = []
         for key, value in records:
             report = Report.from_bytes(value)
-            if item != (bytes.fromhex(report.identity) if report.identity else key):
+            item = bytes.fromhex(report.identity) if report.identity else key
+            before = known[item][1] if item in known else None
+            if item not in items:
                 others.append((key, value))
-            elif heard := merge(known, report, key, _NUMBERING, self.now_ms, 0):
-                known, route = heard.known, key
-        if known is None:
-            raise RuntimeError("the door took the item, and there is no report of it")
-        rehearsal.put(route, item, self._sent(known).to_bytes(stamp_of(rules), NEVER_MS))
+            elif heard := merge(before, report, key, _NUMBERING, self.now_ms, 0):
+                known[item] = key, heard.known
+        for item, (route, one) in known.items():
+            rehearsal.put(route, item, self._sent(one).to_bytes(stamp_of(rules), NEVER_MS))
         rehearsal.work(others)
-        rehearsal.decide([item])
+        rehearsal.decide(known)
         rehearsal.pass_time(0)
-        return Decision.from_bytes(rehearsal.decisions[item])
+        return [Decision.from_bytes(rehearsal.decisions[item]) for item in known]
 
     def _sent(self, known: Known) -> Known:
         """The item as those hold it already to whom the case says that it was sent."""

@@ -141,6 +141,12 @@ CONTRIBUTIONS = [
             case(body(LURE), body(JOINS), item=JOINS), "deny F11", "deny F11", id="an end that never came"
         ),
         pytest.param(
+            case(body(LURE, pattern="[domain-name:value = 'withdrawn.invalid']", revoked=True), **SENT),
+            "deny P00",
+            "deny P00",
+            id="a revocation of nobody knows what",
+        ),
+        pytest.param(
             case(contributions=CONTRIBUTIONS), "permit", "permit", id="one permit of several sources is enough"
         ),
         pytest.param(
@@ -201,6 +207,14 @@ def test_suspicion_counts_from_reliable_sources_only() -> None:
 
     assert told_to_one_in_the_suspected_state("E") == ("permit", {})
     assert told_to_one_in_the_suspected_state("B") != ("permit", {})
+
+
+def test_one_id_may_mean_different_items_of_different_sources() -> None:
+    other = body(LURE, Tlp.GREEN, pattern="[domain-name:value = 'other.example']")
+    given = case(contributions=[word("one", body(LURE, Tlp.CLEAR)), word("other", other)])
+    assert told(given) == {"low": "permit", "high": "permit"}
+    given = case(contributions=[word("one", body(LURE, Tlp.RED)), word("other", other)], sent_to=["low"])
+    assert told(given) == {"low": "deny F02", "high": "permit"}
 
 
 def test_a_table_may_say_what_markings_mean() -> None:
@@ -273,18 +287,6 @@ FINE = document(case(body(LURE)))
         pytest.param(document(case(body(LURE)), now="today"), "/now", id="the clock"),
         pytest.param(document(), "/cases", id="no cases"),
         pytest.param(document(case(body(LURE, pattern=SEVERAL))), "several items", id="an object of several items"),
-        pytest.param(
-            document(
-                case(
-                    contributions=[
-                        word("a", body(LURE)),
-                        word("b", body(LURE, pattern="[domain-name:value = 'other.example']")),
-                    ]
-                )
-            ),
-            "different items",
-            id="one id of several items",
-        ),
     ],
 )
 def test_a_file_that_is_wrong_is_refused_and_the_place_is_named(wrong: dict[str, Any], says: str) -> None:
@@ -355,7 +357,7 @@ def test_the_command_speaks_json(tmp_path: Path) -> None:
         "rules": ["F02"],
         "obligations": {},
         "expected": {"outcome": "permit", "obligations": {"name": "drop"}},
-        "door": [],
+        "notes": [],
     }
 
 
