@@ -18,7 +18,7 @@ from schemas.known import HEADER_BYTES, Held, Known, due_of, policy_of
 from services.govern.askers import is_page
 from services.rehearsal import Rehearsal
 from services.stream.types import Stage
-from services.witness.tally import STRENGTH, obligations_of
+from services.witness.tally import obligations_of, strength
 
 SLICE = 1_000
 
@@ -132,7 +132,7 @@ def _changes(before: Known | None, after: Known, was: Decision | None, now: Deci
             less, more = _merged(seen), _merged(sees)
             if less != more or seen.keys() != sees.keys():
                 widened = bool(sees.keys() - seen.keys()) or any(
-                    _weaker(technique, more.get(selector)) for selector, technique in less.items()
+                    _weaker(selector, technique, more) for selector, technique in less.items()
                 )
                 yield Change("changed", to, widened, now.id, after.kind, after.value, less, more)
 
@@ -173,11 +173,13 @@ def _merged(words: Words) -> dict[str, str]:
     return obligations_of(words.values()) if words else {}
 
 
-def _weaker(before: str, after: str | None) -> bool:
+def _weaker(selector: str, before: str, after: Mapping[str, str]) -> bool:
     """Whether more may be left of a property; of two that are equally strong nobody can say that it is not."""
-    if after is None:
-        return True
-    return after != before and STRENGTH.get(after, 0) <= STRENGTH.get(before, max(STRENGTH.values()))
+    steps = selector.split(".")
+    if any(after.get(".".join(steps[:length])) == "drop" for length in range(1, len(steps) + 1)):
+        return False  # all that it is a part of goes, or it itself
+    now = after.get(selector)
+    return now is None or (now != before and strength(now)[0] <= strength(before)[0])
 
 
 class Impact:

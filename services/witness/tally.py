@@ -8,12 +8,10 @@ from typing import Any
 
 from schemas.bits import NOBODY, Bits, from_hex, members
 from schemas.decision import Decision, Group, Outcome
+from services.govern.selectors import STRENGTH
 
 BEST_FIRST: tuple[Outcome, ...] = ("permit", "retract", "tombstone", "wait", "deny")
 """A recipient gets the merge of the contributions that it may see, so one permit is enough."""
-
-STRENGTH: Mapping[str, int] = {"pseudonymise": 1, "generalise": 2, "host-only": 2, "drop": 3}
-"""Of what is done to a property (policy.md, "The rules"); what is not here is no weaker than any."""
 
 
 def outcomes(decision: Decision) -> dict[Outcome, Bits]:
@@ -87,7 +85,8 @@ def obligations_of(contributions: Iterable[Mapping[str, str]]) -> dict[str, str]
 
 
 def strength(technique: str) -> tuple[int, str]:
-    return STRENGTH.get(technique, 3), technique
+    """What is no way to redact is no weaker than any."""
+    return STRENGTH.get(technique, max(STRENGTH.values())), technique
 
 
 def _contribution(source: str, group: Group) -> dict[str, Any]:

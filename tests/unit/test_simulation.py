@@ -56,8 +56,8 @@ def simulated(hub: Core, new: Compiled, slice_: int = 2) -> dict[tuple[str, str]
     return found
 
 
-def hub_with(*words: Any) -> Core:
-    hub = Core(OLD)
+def hub_with(*words: Any, rules: Compiled = OLD) -> Core:
+    hub = Core(rules)
     hub.hear(*words)
     hub.pass_time(120_000)
     return hub
@@ -115,6 +115,16 @@ def test_another_word_on_what_a_partner_holds_is_more() -> None:
     hub = hub_with(said("lure", markings=CLEAR), said("lure", "beta", 2, markings=AMBER, name="Seen by us"))
     found = simulated(hub, rules({"tlp": "amber"}))
     assert found == {("low", "changed"): {"lure.example"}, ("low", "more"): {"lure.example"}}
+
+
+def test_less_that_is_redacted_is_more_and_the_other_way_round() -> None:
+    consent = {"status": "granted", "kinds": ["platform", "ngo"]}
+    handling = {"consent": consent, "personal": {"description": "drop"}}
+    word = said("lure", markings=CLEAR, handling=handling, description="Sent to Amina.")
+    platform, ngo = (rules({"tlp": "clear", "kind": kind}) for kind in ("platform", "ngo"))
+    changed = {("low", "changed"): {"lure.example"}}
+    assert simulated(hub_with(word, rules=platform), ngo) == changed | {("low", "more"): {"lure.example"}}
+    assert simulated(hub_with(word, rules=ngo), platform) == changed
 
 
 def test_what_waits_for_its_window_is_decided_as_it_is() -> None:
@@ -217,6 +227,8 @@ def changes(was: Decision | None, now: Decision, after: Known = ITEM) -> list[Ch
         pytest.param(
             {"a": {"name": "drop"}}, {"a": {"name": "pseudonymise", "labels": "drop"}}, True, id="both ways"
         ),
+        pytest.param({"a": {"labels.[0]": "drop"}}, {"a": {"labels": "drop"}}, False, id="a whole for a part"),
+        pytest.param({"a": {"labels": "drop"}}, {"a": {"labels.[0]": "drop"}}, True, id="a part for a whole"),
         pytest.param({"a": {}, "b": {}}, {"a": {}}, False, id="one word less"),
         pytest.param({"a": {}}, {"a": {}, "b": {}}, True, id="one word more"),
         pytest.param(
