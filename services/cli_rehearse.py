@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 UNREADABLE = 2
 KEYS_PER_QUERY = 500
+POLICY = "policy"
+"""Among the names of agreements that wait in a hub, the policy file's."""
 
 
 def add_to(group: click.Group) -> None:
@@ -153,7 +155,8 @@ def simulate(
     """Say what other rules would change for each partner, from what the hub holds now.
 
     The hub may run meanwhile; nothing is written. Exit 1 if a partner would get more than before that is not named
-    with --accept. With all of them named, a running hub that waits with these rules is told so.
+    with --accept. With all of them named, what waits of these rules in a running hub under one of the names is
+    confirmed; `policy` names the policy file there.
 
     Example: tocsin policy simulate --agreements new-agreements --accept meadow
     """
@@ -216,7 +219,7 @@ async def _simulate(
     with closing(Store(settings.database_url)) as store:
         key = secret(settings.secret_path, new=False)
         directory = await store.read(lambda connection: _directory(connection, others, key, settings))
-        if unknown := sorted(set(accept) - directory.bit_of.keys()):
+        if unknown := sorted(set(accept) - directory.bit_of.keys() - {POLICY}):
             raise click.BadParameter(f"there is no partner {clip(unknown[0])!r}", param_hint="--accept")
         remembered = await _remembered(settings, store)
         data = await asyncio.to_thread(load, in_use(settings.enrichment_path), secret=key)
@@ -300,7 +303,7 @@ async def _compare(store: Any, simulation: Simulation, impact: Impact) -> int:
 
 
 async def confirm(settings: Settings, hash_: str, names: Sequence[str]) -> bool:
-    """Tells a running hub whose gain is accepted; says on stderr why it was not told."""
+    """Confirms in a running hub what waits of these rules under an accepted name; says on stderr what it leaves."""
     from services.hubclient import HubClient
 
     try:
@@ -310,12 +313,20 @@ async def confirm(settings: Settings, hash_: str, names: Sequence[str]) -> bool:
         return False
     try:
         async with HubClient(settings.url, token) as hub:
-            body = json.dumps({"hash": hash_, "names": sorted(set(names))}).encode()
-            await hub.post("/api/v1/policy/confirmations", body, headers={"Content-Type": "application/json"})
+            pending = (await hub.get("/api/v1/policy"))["pending"] or {"hash": "", "names": []}
+            waiting = [one["name"] for one in pending["names"]] if pending["hash"] == hash_ else []
+            accepted = [name for name in waiting if name in names]
+            if accepted:
+                body = json.dumps({"hash": hash_, "names": accepted}).encode()
+                await hub.post("/api/v1/policy/confirmations", body)
     except TocsinError as error:
         click.echo(f"no hub is told: {error}", err=True)
         return False
-    return True
+    if not waiting:
+        click.echo("no hub is told: nothing of these rules waits for a confirmation", err=True)
+    elif left := " ".join(f"--accept {name}" for name in waiting if name not in names):
+        click.echo(f"the hub waits for more, which can be confirmed with {left}", err=True)
+    return bool(accepted)
 
 
 def _impact_document(impact: Impact, name_of: Mapping[int, str]) -> dict[str, Any]:
@@ -360,7 +371,7 @@ def _show_impact(document: Mapping[str, Any]) -> None:
                     f"    {SORTS[sort]}: {item['id']}  {item['kind']} {clip(item['value'], 120)}{_how(item)}"
                 )
     if document["confirmed"]:
-        click.echo("the hub is told that this is confirmed")
+        click.echo("the hub is told that this is accepted")
 
 
 def _how(item: Mapping[str, Any]) -> str:
