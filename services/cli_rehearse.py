@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ import click
 
 from schemas.agreement import Agreement, Policy
 from schemas.errors import Misconfigured, TocsinError, clip
+from services.cli_hub import settings as given_settings
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def simulate(
     from services.directory import hash_of, read_agreements, read_policy_file
     from services.simulation import Impact
 
-    settings = Settings.from_environment(os.environ)
+    settings = given_settings()
     _check_database(settings)
     found, policy = read_agreements(agreements), read_policy_file(policy_file or settings.policy)
     others = _Others(found, policy, hash_of(found, policy))
