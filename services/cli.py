@@ -20,9 +20,9 @@ from services.cli_hub import ask as _ask
 from services.cli_hub import progress as _bar
 from services.cli_hub import settings as _settings
 from services.cli_hub import wait_for as _wait_for
+from services.cli_policy import policy as policy_commands
 from services.cli_receipts import receipt as receipt_commands
 from services.cli_withdraw import withdraw
-from services.directory import hash_of, read_agreements, read_policy_file
 from services.govern.policy import describe
 from services.hubclient import HubClient
 from services.settings import Settings
@@ -289,31 +289,6 @@ def explain(item_or_value: str, partner_id: str | None, as_json: bool) -> None:
 
 
 @cli.group()
-def policy() -> None:
-    """The sharing policy and the agreements.
-
-    Example: tocsin policy check
-    """
-
-
-@policy.command("check")
-@click.option(
-    "--agreements", type=click.Path(path_type=Path), help="Folder of agreements (default: TOCSIN_AGREEMENTS)."
-)
-def policy_check(agreements: Path | None) -> None:
-    """Read all agreements and the policy file, and say what is wrong or risky in them.
-
-    Example: tocsin policy check --agreements deploy/agreements
-    """
-    settings = _settings(agreements=agreements)
-    found, rules = read_agreements(settings.agreements), read_policy_file(settings.policy)
-    for agreement in found.values():
-        if agreement.contributes and agreement.contributes.defaults.published:
-            click.echo(f"{agreement.id}: `published = true` is only for feeds that anyone can download", err=True)
-    click.echo(f"{len(found)} agreements in order; policy {hash_of(found, rules)[:16]}")
-
-
-@cli.group()
 def rejected() -> None:
     """What could not be handled: kept whole, with its reason.
 
@@ -404,9 +379,10 @@ def demo() -> None:
 
 
 cli.add_command(data_commands)
+cli.add_command(policy_commands)
 cli.add_command(receipt_commands)
 cli.add_command(withdraw)
-cli_rehearse.add_to(policy)
+cli_rehearse.add_to(policy_commands)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ SHELLS = (
     "connectors/http.py",  # the one outgoing HTTP client
     "services/cli.py",
     "services/cli_data.py",
+    "services/cli_policy.py",
     "services/cli_receipts.py",
     "services/cli_rehearse.py",
     "services/cli_hub.py",
