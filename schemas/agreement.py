@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Literal, Self, TypeVar
+from typing import Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -22,6 +22,9 @@ PartnerKind = Literal["platform", "government", "ngo", "cert"]
 TlpName = Literal["clear", "green", "amber", "amber+strict", "red"]
 PapName = Literal["clear", "green", "amber", "red"]
 Onward = Literal["none", "clients", "community"]
+
+POLICY = "policy"
+"""By this name one speaks of what is no partner's, where partners go by their ids."""
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
 M = TypeVar("M", bound=BaseModel)
@@ -44,6 +47,8 @@ class Partner(BaseModel):
     def _in_order(self) -> Self:
         if self.ends <= self.starts:
             raise ValueError("`ends` must be later than `starts`")
+        if self.id == POLICY:
+            raise ValueError(f"no partner can be called `{POLICY}`: what is no partner's is confirmed by that name")
         return self
 
 
@@ -129,14 +134,15 @@ class Respond(BaseModel):
 
 
 class Agreement(BaseModel):
-    """What the hub and one partner agreed on. Without `receives` it only contributes, and the other way round."""
+    """What the hub and one partner agreed on. Without `receives` it only contributes, and the other way round;
+    without `respond` no times are agreed."""
 
     model_config = STRICT
 
     partner: Partner
     receives: Receives | None = None
     contributes: Contributes | None = None
-    respond: Respond = Respond()
+    respond: Respond | None = None
 
     @property
     def id(self) -> str:
@@ -150,7 +156,8 @@ class Agreement(BaseModel):
 class Policy(BaseModel):
     """What is no single partner's: `deploy/policy.toml`.
 
-    `markings` maps further marking ids to a TLP level, a PAP level (`pap:amber`) or `statement`.
+    `markings` maps further marking ids to a TLP level, a PAP level (`pap:amber`) or `statement`. `confirmations` is
+    how many members of staff must confirm what widens before it is in force.
     """
 
     model_config = STRICT
@@ -167,6 +174,7 @@ class Policy(BaseModel):
     markings: Mapping[str, str] = {}
     statistics_k: int = Field(default=5, ge=1)
     retention_days: int = Field(default=3650, ge=1)
+    confirmations: int = Field(default=1, ge=0, le=2)
 
     @model_validator(mode="after")
     def _levels_are_known(self) -> Self:
@@ -174,6 +182,13 @@ class Policy(BaseModel):
             if word != STATEMENT and level_named(word) is None:
                 raise ValueError(f"markings: {clip(word)!r} (of {clip(marking)}) is no level and not `statement`")
         return self
+
+
+class Rulebook(NamedTuple):
+    """All that decides who gets what: the agreements by partner id, and the policy."""
+
+    agreements: Mapping[str, Agreement]
+    policy: Policy
 
 
 def read_agreement(text: str, file: str) -> Agreement:
@@ -197,7 +212,7 @@ def _read(model: type[M], text: str, file: str) -> M:
         # a misspelt key is also a missing one; the misspelling is what can be shown
         first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
         path = [str(step) for step in first["loc"]]
-        where = f"{file}:{_line_of(path, text)}"
+        where = f"{file}:{line_of(path, text)}"
         what = f"{'.'.join(path) or 'the file'}: {first['msg']}"
         more = f"; {error.error_count() - 1} more" if error.error_count() > 1 else ""
         raise Misconfigured("agreement-invalid", what + more, where=where, hint=_remedy(first["type"])) from None
@@ -212,16 +227,16 @@ def _remedy(kind: str) -> str:
     return known.get(kind, "see deploy/agreements/README.md for every key and its values")
 
 
-def _line_of(path: list[str], text: str) -> int:
+def line_of(path: Sequence[str], text: str) -> int:
     """The line on which the key at `path` stands, or its table's, else 1; comments and strings may mislead it."""
     best, table = 1, ""
     for number, line in enumerate(text.splitlines(), 1):
         if heading := re.match(r"\s*\[+\s*([\w.\-]+)\s*\]+", line):
             table = heading[1]
-            if path[: table.count(".") + 1] == table.split("."):
+            if list(path[: table.count(".") + 1]) == table.split("."):
                 best = number
         elif key := re.match(r"\s*([\w\-]+)\s*=", line):
             steps = [*table.split("."), key[1]] if table else [key[1]]
-            if path[: len(steps)] == steps:
+            if list(path[: len(steps)]) == steps:
                 return number
     return best

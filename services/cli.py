@@ -20,7 +20,9 @@ from services.cli_hub import ask as _ask
 from services.cli_hub import progress as _bar
 from services.cli_hub import settings as _settings
 from services.cli_hub import wait_for as _wait_for
+from services.cli_policy import partner_add
 from services.cli_policy import policy as policy_commands
+from services.cli_policy import staff as staff_commands
 from services.cli_receipts import receipt as receipt_commands
 from services.cli_withdraw import withdraw
 from services.govern.policy import describe
@@ -29,9 +31,9 @@ from services.settings import Settings
 
 MAX_REFUSALS_SHOWN = 5
 SETTINGS_HELP = """Settings come from the environment: TOCSIN_DATA, TOCSIN_BROKER, TOCSIN_KAFKA_SECURITY,
-TOCSIN_DATABASE, TOCSIN_AGREEMENTS, TOCSIN_POLICY, TOCSIN_SECRET_FILE, TOCSIN_LISTEN, TOCSIN_LOG,
-TOCSIN_MAX_BODY_BYTES, TOCSIN_STATE, TOCSIN_WINDOW_SECONDS. Commands that talk to a hub find it at TOCSIN_URL and
-use TOCSIN_TOKEN, or the operator's token that `tocsin up` leaves in the data directory."""
+TOCSIN_DATABASE, TOCSIN_AGREEMENTS, TOCSIN_POLICY, TOCSIN_POLICY_KEY_FILE, TOCSIN_SECRET_FILE, TOCSIN_LISTEN,
+TOCSIN_LOG, TOCSIN_MAX_BODY_BYTES, TOCSIN_STATE, TOCSIN_WINDOW_SECONDS. Commands that talk to a hub find it at
+TOCSIN_URL and use TOCSIN_TOKEN, or the operator's token that `tocsin up` leaves in the data directory."""
 
 
 def main() -> None:
@@ -381,8 +383,10 @@ def demo() -> None:
 cli.add_command(data_commands)
 cli.add_command(policy_commands)
 cli.add_command(receipt_commands)
+cli.add_command(staff_commands)
 cli.add_command(withdraw)
 cli_rehearse.add_to(policy_commands)
+partner.add_command(partner_add)
 
 
 if __name__ == "__main__":

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-import orjson
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from schemas.agreement import Agreement, Policy, read_agreement, read_policy
+from schemas.agreement import POLICY, Agreement, Policy, Rulebook, line_of, read_agreement, read_policy
 from schemas.errors import Misconfigured
 from services.hub import Directory
+from services.published import canonical
 from services.tables import facts, partners
 
+MAX_FILE_BYTES = 1024 * 1024
 
-def read_agreements(folder: Path) -> dict[str, Agreement]:
-    """All agreements of a folder by partner id; raises `Misconfigured` naming the file and what to mend."""
+
+def read_agreements(folder: Path, files: Iterable[Path] | None = None) -> dict[str, Agreement]:
+    """All agreements of a folder, or those in some of its files, by partner id; raises `Misconfigured` naming the
+    file and what to mend."""
     if not folder.is_dir():
         raise Misconfigured(
             "no-agreements",
@@ -28,8 +31,8 @@ def read_agreements(folder: Path) -> dict[str, Agreement]:
             hint="set TOCSIN_AGREEMENTS, or copy deploy/agreements and edit it",
         )
     agreements: dict[str, Agreement] = {}
-    for file in sorted(folder.glob("*.toml")):
-        agreement = read_agreement(file.read_text("utf-8"), str(file))
+    for file in agreement_files(folder) if files is None else files:
+        agreement = read_agreement(_text(file), str(file))
         if agreement.id != file.stem:
             raise Misconfigured(
                 "agreement-name",
@@ -41,18 +44,48 @@ def read_agreements(folder: Path) -> dict[str, Agreement]:
     return agreements
 
 
+def agreement_files(folder: Path) -> list[Path]:
+    """In order; a policy.toml that lies beside them is none of them."""
+    return sorted(file for file in folder.glob("*.toml") if file.stem != POLICY)
+
+
 def read_policy_file(file: Path) -> Policy:
     """The policy file, or the shipped defaults where it does not exist."""
-    return read_policy(file.read_text("utf-8"), str(file)) if file.exists() else Policy()
+    return read_policy(_text(file), str(file)) if file.exists() else Policy()
+
+
+def _text(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(MAX_FILE_BYTES + 1)
+        if len(raw) <= MAX_FILE_BYTES:
+            return raw.decode("utf-8")
+        what = f"it has more than {MAX_FILE_BYTES:,} bytes"
+    except OSError as error:
+        what = f"it can't be read: {error.strerror}"
+    except UnicodeDecodeError:
+        what = "it is not text in UTF-8"
+    raise Misconfigured("file-unreadable", what, where=str(file), hint="put a readable TOML file there")
+
+
+def place(folder: Path, policy_file: Path, name: str, path: Sequence[str]) -> str:
+    """File and line of a key: of a partner's agreement, or of the policy (`name` is POLICY)."""
+    file = policy_file if name == POLICY else folder / f"{name}.toml"
+    try:
+        return f"{file}:{line_of(path, file.read_text('utf-8'))}"
+    except OSError:
+        return str(file)
+
+
+def document_of(rules: Rulebook) -> bytes:
+    """Policy and agreements as canonical JSON."""
+    agreements = {name: agreement.model_dump(mode="json") for name, agreement in rules.agreements.items()}
+    return canonical({"policy": rules.policy.model_dump(mode="json"), "agreements": agreements})
 
 
 def hash_of(agreements: Mapping[str, Agreement], policy: Policy) -> str:
     """SHA-256 (hex) of policy and agreements: what a decision cites as the rules that it was made under."""
-    document = {
-        "policy": policy.model_dump(mode="json"),
-        "agreements": {name: agreements[name].model_dump(mode="json") for name in sorted(agreements)},
-    }
-    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    return hashlib.sha256(document_of(Rulebook(agreements, policy))).hexdigest()
 
 
 def number(connection: Connection, recipients: Iterable[str]) -> tuple[str, dict[str, int]]:
@@ -91,15 +124,14 @@ def keep_secret_mark(connection: Connection, secret: bytes, file: Path) -> None:
         )
 
 
-def load(connection: Connection, agreements_folder: Path, policy_file: Path) -> Directory:
+def numbered(connection: Connection, rules: Rulebook, *, hash_: str = "", version: int = 0) -> Directory:
     """Everything about the partners, in one value; numbers partners that are new."""
-    agreements = read_agreements(agreements_folder)
-    policy = read_policy_file(policy_file)
-    numbering, bit_of = number(connection, agreements)
+    numbering, bit_of = number(connection, rules.agreements)
     return Directory(
-        agreements=MappingProxyType(agreements),
-        policy=policy,
-        policy_hash=hash_of(agreements, policy),
+        agreements=MappingProxyType(dict(rules.agreements)),
+        policy=rules.policy,
+        policy_hash=hash_ or hash_of(*rules),
         numbering=numbering,
         bit_of=MappingProxyType(bit_of),
+        version=version,
     )

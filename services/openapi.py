@@ -45,13 +45,14 @@ def _operation(path: str, route: web.AbstractRoute) -> dict[str, Any]:
     taxii = path.startswith("/taxii2/")
     errors = "application/taxii+json;version=2.1" if taxii else CONTENT_TYPE
     schemes = ["token", "basic"] if taxii else ["token"]
+    is_open = path in _OPEN or path.startswith("/transparency/")
     return {
         "summary": text.partition("\n")[0],
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in re.findall(r"\{(\w+)", path)
         ],
-        "security": [] if path in _OPEN else [{scheme: []} for scheme in schemes],
+        "security": [] if is_open else [{scheme: []} for scheme in schemes],
         "responses": {
             "2XX": {"description": "It worked."},
             "4XX": {"description": "What is wrong, where, and what to do.", "content": {errors: {}}},

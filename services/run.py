@@ -20,13 +20,16 @@ from aiohttp import web
 
 from schemas.errors import Misconfigured
 from schemas.topics import TOPICS
-from services import directory, tokens
+from services import directory, inforce, tokens
 from services.accept.agent import Relay
 from services.core import CoreService
 from services.govern.agent import PostSink
+from services.govern.policy import describe
 from services.hub import Hub, now_ms
+from services.inforce import PolicyWatch
 from services.migrate import is_current, upgrade
 from services.pipeline import CORE
+from services.private import write_private
 from services.settings import Settings
 from services.share.agent import Reminder, ShareSink
 from services.store import Store
@@ -41,11 +44,11 @@ log = logging.getLogger("tocsin")
 
 
 def open_hub(settings: Settings, store: Store) -> Hub:
-    """The hub of this process; raises `Misconfigured` where settings or agreements are wrong."""
+    """The hub of this process; raises `Misconfigured` where settings are wrong, or a new hub's agreements."""
     with store.engine.begin() as connection:
         key = secret(settings.secret_path, new=directory.secret_mark(connection) is None)
         directory.keep_secret_mark(connection, key, settings.secret_path)
-        partners = directory.load(connection, settings.agreements, settings.policy)
+        partners = inforce.opened(connection, settings, describe(), now_ms())
     return Hub(settings=settings, store=store, secret=key, directory=partners)
 
 
@@ -70,24 +73,13 @@ def secret(file: Path, *, new: bool) -> bytes:
     return found
 
 
-def write_private(file: Path, text: str) -> None:
-    """Writes a file that only its owner can read, durably and as a whole."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(file)
-
-
 def leave_staff_token(hub: Hub) -> None:
     """Leaves the operator's token in the data directory, for commands on the same machine."""
     file = hub.settings.staff_token_path
     with hub.store.engine.begin() as connection:
         if file.exists() and tokens.is_valid(connection, file.read_text().strip(), now_ms()):
             return
-        write_private(file, tokens.issue(connection, "staff", "staff", now_ms()) + "\n")
+        write_private(file, tokens.issue(connection, tokens.STAFF, "staff", now_ms()) + "\n")
 
 
 async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, ready: Callable[[str], None]) -> None:
@@ -114,6 +106,9 @@ async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, read
         if "serve" in parts:
             leave_staff_token(hub)
         address = ""
+        watch = PolicyWatch(hub, describe(), takes_files="serve" in parts)
+        await watch.start()
+        stack.push_async_callback(watch.stop)
         services: list[Service] = []
         for part in PARTS[1:]:
             if part in parts:
@@ -129,7 +124,7 @@ async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, read
         gc.freeze()
         gc.set_threshold(200_000, 20, 50)  # decoded JSON would start a collection every few dozen objects
         ready(address)
-        await _until(stopping, services)
+        await _until(stopping, [watch, *services])
         log.info("stopping")
 
 

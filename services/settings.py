@@ -22,6 +22,7 @@ class Settings(BaseModel):
     database: str = ""
     agreements: Path = Path("deploy/agreements")
     policy: Path = Path("deploy/policy.toml")
+    policy_key_file: Path | None = None
     secret_file: Path | None = None
     listen: str = Field(default="127.0.0.1:8080", pattern=r"^[^:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")
     log: str = Field(default="info", pattern="^(debug|info|warning|error)$")
@@ -61,6 +62,11 @@ class Settings(BaseModel):
     @property
     def secret_path(self) -> Path:
         return self.secret_file or self.data / "secret"
+
+    @property
+    def policy_key_path(self) -> Path:
+        """Where the key is with which versions of the policy are signed."""
+        return self.policy_key_file or self.data / "policy.key"
 
     @property
     def staff_token_path(self) -> Path:

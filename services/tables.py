@@ -9,6 +9,8 @@ INBOX_ORDER_LOCK = 0x70C51
 """PostgreSQL advisory lock: submissions become visible in the order of their numbers."""
 RELAY_LOCK = 0x70C52
 """PostgreSQL advisory lock, held by a process as long as it relays: no two locks may have one number."""
+POLICY_LOCK = 0x70C53
+"""PostgreSQL advisory lock: one process at a time makes a version of the policy."""
 # SQLite gives rising row numbers only to a column of exactly this type
 Serial = BigInteger().with_variant(Integer, "sqlite")
 
@@ -27,11 +29,32 @@ tokens = Table(  # SHA-256 of bearer tokens
     "tokens",
     metadata,
     Column("hash", LargeBinary, primary_key=True),
-    Column("name", Text, nullable=False),  # "staff" or a partner's id
+    Column("name", Text, nullable=False),  # "staff", "staff:" and a name, or a partner's id
     Column("scope", Text, nullable=False),  # staff | partner
     Column("created_ms", BigInteger, nullable=False),
     Column("expires_ms", BigInteger),
     Column("revoked_ms", BigInteger),
+)
+policies = Table(  # what decides who gets what; the newest version is in force
+    "policies",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False),  # `services.directory.hash_of`: what decisions cite
+    Column("document", Text, nullable=False),  # canonical JSON of policy and agreements
+    Column("published", Text, nullable=False),  # canonical JSON for everybody: what is signed
+    Column("signature", Text, nullable=False),  # Ed25519, hex, by the key (hex)
+    Column("key", Text, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("confirmed", Text, nullable=False),  # JSON: by name, which staff confirmed it
+    Column("note", Text, nullable=False),  # JSON: sentences, what changed
+)
+confirmations = Table(  # of what waits; a row goes when its change is in force or is no more
+    "confirmations",
+    metadata,
+    Column("transition", Text, primary_key=True),  # digest of what a name was and becomes
+    Column("staff", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
 )
 
 # -- accept -----------------------------------------------------------------------------------------------

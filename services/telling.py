@@ -134,6 +134,14 @@ def _facts(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"context {', '.join(found['states'])} (of the vendor or group; nobody is suspected by this)"
 
 
+def _policy(answer: Mapping[str, Any]) -> Iterator[str]:
+    yield f"policy                  {answer['policy'][:16]}, version {answer['policy_version']}"
+    if problem := answer["policy_problem"]:
+        yield f"  files NOT TAKEN: {problem['where']}: {problem['what']} ({problem['hint']})"
+    if names := answer["policy_waits"]:
+        yield f"  waits for confirmation: {', '.join(names)}  <- `tocsin policy accept {' '.join(names)}`"
+
+
 def overview(answer: Mapping[str, Any]) -> str:
     """The answer of `GET /api/v1/status` for a person: whether all is well, and what to do if not."""
     counts = answer["counts"]
@@ -144,7 +152,7 @@ def overview(answer: Mapping[str, Any]) -> str:
         f"decided                 {counts.get('versions', 0):,} item versions",
         f"errors in rules         {counts.get('errors', 0):,}"
         + ("  <- `tocsin explain ITEM --json` names them" if counts.get("errors") else ""),
-        f"policy                  {answer['policy'][:16]}",
+        *_policy(answer),
         "partners",
     ]
     for row in answer["partners"]:

@@ -19,6 +19,9 @@ from services.tables import tokens
 
 Scope = Literal["staff", "partner"]
 
+STAFF, STAFF_PREFIX = "staff", "staff:"
+"""The operator, whose token is on the hub's own machine, and members of staff."""
+
 PREFIX = "tocsin_"  # lets scanners for leaked credentials find it
 CACHE_MS = 30_000
 CACHE_ENTRIES = 10_000
@@ -29,7 +32,10 @@ _TAXII_CHALLENGE = _CHALLENGE + ', Basic realm="tocsin", charset="UTF-8"'
 
 
 class Principal(NamedTuple):
-    """Who asks: a partner by its id, or staff."""
+    """Who asks: a partner by its id, or staff: `STAFF`, or a member of it by `STAFF_PREFIX` and a name.
+
+    What may be asked hangs on the scope alone; no partner's id has the prefix.
+    """
 
     name: str
     scope: Scope

@@ -7,10 +7,11 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from services import partners
+from services import partners, policy_http, staff, transparency
 from services.accept import http as accept
 from services.accept.aliases import look_up
 from services.accept.inbox import insert
+from services.govern.policy import describe as rules
 from services.hub import Hub
 from services.migrate import is_current
 from services.openapi import describe
@@ -28,6 +29,9 @@ def application(hub: Hub, wake_relay: Callable[[], None]) -> web.Application:
     share.attach(app, hub, authenticator)
     witness.attach(app, hub, authenticator, wake_relay, witness.Door(look_up, insert))
     partners.attach(app, hub, authenticator)
+    staff.attach(app, hub, authenticator)
+    policy_http.attach(app, hub, authenticator, rules())
+    transparency.attach(app, hub)
 
     async def healthz(_request: web.Request) -> web.Response:
         """Whether the process lives."""

@@ -47,18 +47,24 @@ SHELLS = (
     "services/directory.py",  # reads the agreements' files and numbers partners in the database
     "services/hub.py",  # holds the clock that is handed on
     "services/hubclient.py",
+    "services/inforce.py",  # watches the policy's files and its table
     "services/migrate.py",
     "services/migrations/*",
     "services/owed.py",  # counts what recipients owe, for share and for witness
     "services/openapi.py",  # describes the routes of the application
     "services/partners.py",
+    "services/policies.py",  # the tables of the policy
+    "services/policy_http.py",
+    "services/private.py",  # files that are for nobody else
     "services/positions.py",
     "services/problems.py",
     "services/run.py",
+    "services/staff.py",
     "services/store.py",
     "services/stream/*",
     "services/tables.py",
     "services/tokens.py",
+    "services/transparency.py",  # what everybody may know, over HTTP
     "services/web.py",
 )
 PURE_ALL_THE_SAME = ("services/stream/types.py",)

@@ -232,7 +232,10 @@ def _explained(
 
 
 def state_of(hub: Hub, connection: Connection) -> Document:
-    """How the hub is doing: what was counted, what waits, and the partners. Offsets are of tocsin.reports."""
+    """How the hub is doing: what was counted, what waits, and the partners. Offsets are of tocsin.reports.
+
+    `policy_problem` (what, where, hint) says why changed files are not taken, `policy_waits` names the changes that
+    must be confirmed."""
     now_ms = hub.clock()
     marks, most = all_marks(connection), budget(len(hub.directory.bit_of))
     suspended = {
@@ -245,6 +248,9 @@ def state_of(hub: Hub, connection: Connection) -> Document:
         "outbox": connection.scalar(sa.select(sa.func.count()).select_from(outbox)),
         "watermarks": {str(row.partition): row.offset for row in connection.execute(sa.select(watermarks))},
         "policy": hub.directory.policy_hash,
+        "policy_version": hub.directory.version,
+        "policy_problem": hub.policy_problem,
+        "policy_waits": list(hub.policy_waits),
         "partners": [
             {
                 "id": name,

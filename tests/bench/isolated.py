@@ -15,15 +15,15 @@ from typing import NamedTuple, TypeVar
 import orjson
 from aiokafka.partitioner import murmur2
 
-from schemas.agreement import Agreement
+from schemas.agreement import Agreement, Rulebook
 from schemas.report import Report, with_seq
 from schemas.topics import CLEARED, DECISIONS, PARTITIONS, REPORTS, TOPICS
-from services import directory
 from services.accept import formats
 from services.accept.framing import unpack
 from services.accept.names import Origin
 from services.accept.packing import prepare
 from services.data import load
+from services.directory import numbered, read_agreements, read_policy_file
 from services.govern.compile import compile_policy
 from services.govern.settle import Rules
 from services.hub import Directory, Hub
@@ -113,7 +113,8 @@ def measure(folder: Path, agreements: Path, bundles: Sequence[Bundle], now_ms: i
 def introduced(store: Store, agreements: Path) -> Directory:
     """The partners, numbered in the store."""
     with store.engine.begin() as connection:
-        return directory.load(connection, agreements, ROOT / "deploy" / "policy.toml")
+        rules = Rulebook(read_agreements(agreements), read_policy_file(ROOT / "deploy" / "policy.toml"))
+        return numbered(connection, rules)
 
 
 def accept(

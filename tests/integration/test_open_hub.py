@@ -9,7 +9,8 @@ import pytest
 
 from schemas.errors import Misconfigured
 from services.migrate import upgrade
-from services.run import open_hub, write_private
+from services.private import write_private
+from services.run import open_hub
 from services.settings import Settings
 from services.store import Store
 from services.tables import facts

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from schemas.agreement import Policy
+from schemas.agreement import Policy, Rulebook
 from schemas.errors import Misconfigured
-from services.directory import hash_of, load, number, read_agreements, read_policy_file
+from services.directory import hash_of, number, numbered, read_agreements, read_policy_file
 from services.tables import facts, metadata, partners
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -97,9 +97,15 @@ def test_a_new_database_has_another_numbering(connection: Connection) -> None:
     other.dispose()
 
 
-def test_load_brings_it_together(connection: Connection, tmp_path: Path) -> None:
+def test_a_policy_beside_the_agreements_is_no_agreement(tmp_path: Path) -> None:
     write(tmp_path, "a")
-    directory = load(connection, tmp_path, tmp_path / "policy.toml")
+    (tmp_path / "policy.toml").write_text("statistics_k = 7\n")
+    assert list(read_agreements(tmp_path)) == ["a"]
+
+
+def test_a_directory_brings_it_together(connection: Connection, tmp_path: Path) -> None:
+    write(tmp_path, "a")
+    directory = numbered(connection, Rulebook(read_agreements(tmp_path), Policy()))
     assert list(directory.agreements) == ["a"]
     assert directory.bit_of == {"a": 0}
     assert (directory.partner_of(0), directory.partner_of(1)) == ("a", None)

@@ -21,6 +21,7 @@ def test_defaults_are_a_hub_on_loopback_with_everything_embedded() -> None:
     assert read.host_and_port == ("127.0.0.1", 8080)
     assert read.max_body_bytes == 16 * 1024 * 1024
     assert read.secret_path == Path("data/secret")
+    assert read.policy_key_path == Path("data/policy.key")
     assert read.staff_token_path == Path("data/staff.token")
 
 
@@ -33,6 +34,7 @@ def test_every_field_is_read_from_its_variable() -> None:
         TOCSIN_DATABASE="postgresql://db/tocsin",
         TOCSIN_AGREEMENTS="/etc/tocsin/agreements",
         TOCSIN_POLICY="/etc/tocsin/policy.toml",
+        TOCSIN_POLICY_KEY_FILE="/run/secrets/policy",
         TOCSIN_SECRET_FILE="/run/secrets/tocsin",
         TOCSIN_LISTEN="0.0.0.0:80",
         TOCSIN_LOG="debug",
@@ -51,6 +53,7 @@ def test_every_field_is_read_from_its_variable() -> None:
         "database",
         "agreements",
         "policy",
+        "policy_key_file",
         "secret_file",
         "listen",
         "log",

@@ -168,6 +168,9 @@ async def test_status(either_hub: Hub) -> None:
         "outbox": 0,
         "watermarks": {"3": 5},
         "policy": "0" * 64,
+        "policy_version": 0,
+        "policy_problem": None,
+        "policy_waits": [],
         "partners": [
             {"id": "alpha", "suspended": False, "receives": True, "owes": NOTHING},
             {"id": "beta", "suspended": True, "receives": False, "owes": NOTHING},
