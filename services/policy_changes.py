@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
+from pydantic import BaseModel
 
 from schemas.agreement import POLICY, Agreement, Contributes, Defaults, Onward, Partner, Policy, Receives, Rulebook
 from schemas.errors import clip
@@ -78,6 +79,28 @@ def _transition(old: Agreement | Policy | None, new: Agreement | Policy | None) 
 # -- agreements -------------------------------------------------------------------------------------------
 
 
+_TOLD: Mapping[type[BaseModel], frozenset[str]] = {
+    Agreement: frozenset(("partner", "receives", "contributes", "respond")),
+    Partner: frozenset(("id", "name", "kind", "jurisdiction", "controlled_by", "starts", "ends")),
+    Receives: frozenset(
+        ("tlp", "pap", "onward", "purposes", "categories", "types", "max_age_days", "min_confidence")
+    ),
+    Contributes: frozenset(
+        ("reliability", "defaults", "attribution", "probation", "distribution", "strict", "snapshot", "csv")
+    ),
+    Defaults: frozenset(("tlp", "pap", "purposes", "consent", "category", "affected", "published", "confidence")),
+    Policy: frozenset(("pacts", "state_capable", "markings", "statistics_k", "retention_days", "confirmations")),
+}
+"""The keys whose meaning is known below."""
+
+
+def _untold(old: BaseModel, new: BaseModel) -> Iterator[tuple[str, bool]]:
+    """A key whose meaning nobody wrote down here may widen anything, and keeps its old value until confirmed."""
+    for key in type(new).model_fields.keys() - _TOLD[type(new)]:
+        if getattr(old, key) != getattr(new, key):
+            yield f"has another {key}", True
+
+
 def _of_agreement(name: str, old: Agreement | None, new: Agreement | None) -> Iterator[Change]:
     """`name` is a partner's id."""
     if old == new:
@@ -93,6 +116,7 @@ def _of_agreement(name: str, old: Agreement | None, new: Agreement | None) -> It
             *_of_receives(old.receives, new.receives),
             *_of_contributes(old.contributes, new.contributes),
             *([] if old.respond == new.respond else [("agreed on other times to respond", False)]),
+            *_untold(old, new),
         )
         yield from (Change(name, what, widens) for what, widens in told)
 
@@ -125,6 +149,7 @@ def _of_partner(old: Partner, new: Partner) -> Iterator[tuple[str, bool]]:
         yield f"begins on {new.starts}, not on {old.starts}", new.starts < old.starts
     if old.ends != new.ends:
         yield f"ends on {new.ends}, not on {old.ends}", new.ends > old.ends
+    yield from _untold(old, new)
 
 
 def _of_receives(old: Receives | None, new: Receives | None) -> Iterator[tuple[str, bool]]:
@@ -149,6 +174,7 @@ def _of_receives(old: Receives | None, new: Receives | None) -> Iterator[tuple[s
     if old.min_confidence != new.min_confidence:
         what = f"asks for a confidence of {new.min_confidence}, not {old.min_confidence}"
         yield what, new.min_confidence < old.min_confidence
+    yield from _untold(old, new)
 
 
 def _onward(old: Receives, new: Receives) -> tuple[str, bool]:
@@ -193,6 +219,7 @@ def _of_contributes(old: Contributes | None, new: Contributes | None) -> Iterato
         yield f"what its next snapshot lacks is {what}withdrawn", not new.snapshot
     if old.csv != new.csv:
         yield "other columns of its CSV say what is what, markings among it", True
+    yield from _untold(old, new)
 
 
 def _loses_suspicions(old: Contributes | None, new: Contributes | None) -> bool:
@@ -209,6 +236,7 @@ def _of_defaults(old: Defaults, new: Defaults) -> Iterator[tuple[str, bool]]:
         before, after = getattr(old, key), getattr(new, key)
         if before != after:
             yield f"its items are by default of {key} {_said(after)}, were {_said(before)}", widens(before, after)
+    yield from _untold(old, new)
 
 
 def _up(rank: Callable[[Any], int]) -> tuple[Callable[[Any, Any], bool], Callable[[Any, Any], Any]]:
@@ -258,12 +286,13 @@ def _narrower_agreement(old: Agreement | None, new: Agreement | None) -> Agreeme
     # of two kinds or jurisdictions each is narrower for some item: until one is confirmed, nothing is
     receives = new and old.receives and new.receives and _narrower_receives(old.receives, new.receives)
     contributes = old.contributes and _narrower_contributes(old.contributes, new.contributes if new else None)
-    return Agreement(
-        partner=partner,
-        receives=(receives or None) if same and term else None,
-        contributes=contributes,
-        respond=old.respond if new is None else new.respond,
-    )
+    kept = {
+        "partner": partner,
+        "receives": (receives or None) if same and term else None,
+        "contributes": contributes,
+        "respond": old.respond if new is None else new.respond,
+    }
+    return old.model_copy(update=kept)
 
 
 def _narrower_partner(old: Partner, new: Partner | None) -> tuple[Partner, bool]:
@@ -280,39 +309,40 @@ def _narrower_receives(old: Receives, new: Receives) -> Receives:
     ceilings = [_tlp(old.tlp), _tlp(new.tlp)]
     if old.onward != new.onward:  # the stricter of both lets in what the other keeps out
         ceilings += [_REACHES[old.onward], _REACHES[new.onward]]
-    return Receives(
-        tlp=min(ceilings).label,
-        pap=min(old.pap, new.pap, key=_level),
-        onward=min(old.onward, new.onward, key=_ONWARD.index),
-        purposes=_common(old.purposes, new.purposes),
-        categories=_common(old.categories, new.categories),
-        types=_common(old.types, new.types),
-        max_age_days=min(old.max_age_days, new.max_age_days),
-        min_confidence=max(old.min_confidence, new.min_confidence),
-    )
+    kept = {
+        "tlp": min(ceilings).label,
+        "pap": min(old.pap, new.pap, key=_level),
+        "onward": min(old.onward, new.onward, key=_ONWARD.index),
+        "purposes": _common(old.purposes, new.purposes),
+        "categories": _common(old.categories, new.categories),
+        "types": _common(old.types, new.types),
+        "max_age_days": min(old.max_age_days, new.max_age_days),
+        "min_confidence": max(old.min_confidence, new.min_confidence),
+    }
+    return old.model_copy(update=kept)
 
 
 def _narrower_contributes(old: Contributes, new: Contributes | None) -> Contributes:
     """One that is to be taken away says nothing more to anybody, but goes on suspecting whom it suspected."""
     if new is None:
         return old.model_copy(update={"probation": True})
-    return Contributes(
-        reliability=old.reliability if _loses_suspicions(old, new) else new.reliability,
-        defaults=_narrower_defaults(old.defaults, new.defaults),
-        attribution=min(old.attribution, new.attribution, key=_ATTRIBUTION.index),
-        probation=old.probation or new.probation,
-        distribution=new.distribution if old.distribution == "ignore" else old.distribution,
-        strict=old.strict or new.strict,
-        snapshot=old.snapshot or new.snapshot,
-        csv=old.csv,
-    )
+    kept = {
+        "reliability": old.reliability if _loses_suspicions(old, new) else new.reliability,
+        "defaults": _narrower_defaults(old.defaults, new.defaults),
+        "attribution": min(old.attribution, new.attribution, key=_ATTRIBUTION.index),
+        "probation": old.probation or new.probation,
+        "distribution": new.distribution if old.distribution == "ignore" else old.distribution,
+        "strict": old.strict or new.strict,
+        "snapshot": old.snapshot or new.snapshot,
+    }
+    return old.model_copy(update=kept)
 
 
 def _narrower_defaults(old: Defaults, new: Defaults) -> Defaults:
     values = {key: narrower(getattr(old, key), getattr(new, key)) for key, (_, narrower) in _DEFAULTS.items()}
     if values["tlp"] != "clear":
         values["published"] = None if values["published"] is None else False
-    return Defaults(**values)
+    return old.model_copy(update=values)
 
 
 # -- the policy -------------------------------------------------------------------------------------------
@@ -342,6 +372,7 @@ def _of_policy(old: Policy, new: Policy) -> Iterator[Change]:
         one, other = getattr(old, key), getattr(new, key)
         if one != other:
             yield Change(POLICY, f"{what} {other}, was {one}", (other > one) is rises)
+    yield from (Change(POLICY, what, widens) for what, widens in _untold(old, new))
 
 
 def _pairs(pacts: Iterable[tuple[str, str]]) -> list[tuple[str, ...]]:
@@ -377,14 +408,15 @@ def _narrower_policy(old: Policy, new: Policy) -> Policy:
         chosen = old.markings.get(id_) if _marking_widens(old, new, id_) else new.markings.get(id_)
         if chosen is not None:
             markings[id_] = chosen
-    held = Policy(
-        pacts=pacts,
-        state_capable=capable,
-        markings=markings,
-        statistics_k=max(old.statistics_k, new.statistics_k),
-        retention_days=min(old.retention_days, new.retention_days),
-        confirmations=max(old.confirmations, new.confirmations),
-    )
+    kept = {
+        "pacts": pacts,
+        "state_capable": capable,
+        "markings": markings,
+        "statistics_k": max(old.statistics_k, new.statistics_k),
+        "retention_days": min(old.retention_days, new.retention_days),
+        "confirmations": max(old.confirmations, new.confirmations),
+    }
+    held = old.model_copy(update=kept)
     # two spellings of one id, each chosen by itself, could mean together what neither file says
     if any(_marking_widens(old, held, id_) for id_ in {*old.markings, *markings}):
         return held.model_copy(update={"markings": old.markings})
