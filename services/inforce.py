@@ -113,8 +113,9 @@ def take(
             note=[f"{change.name}: {change.what}" for change in told],
         )
         log.warning("version %d of the policy is in force: %s", version.version, version.hash)
-        for change in told:
-            log.warning("policy: %s %s%s", change.name, change.what, " (widens)" if change.widens else "")
+        for name in dict.fromkeys(change.name for change in told):
+            widens = any(change.widens for change in told if change.name == name)
+            log.warning("policy: %s changes%s", name, " and widens" if widens else "")
         if confirmed and not waits.needed:
             log.warning("policy: what widens was confirmed by nobody, since `confirmations` is 0")
         policies.forget_others(connection, widening(new, files).values())
