@@ -81,7 +81,7 @@ WIRING = (
     "services/web.py",
 )
 """Where stages meet: these may import any of them."""
-ENVIRONMENT = ("services/cli.py", "services/cli_data.py", "services/cli_hub.py")
+ENVIRONMENT = ("services/cli_data.py", "services/cli_hub.py")
 """Where the environment is read, and handed to Settings."""
 CLEARED_MAKERS = ("services/govern/*",)
 
@@ -432,8 +432,8 @@ PLANTED = [
     ("schemas/x.py", "from uuid import uuid4", "uuid.uuid4 in pure code"),
     ("schemas/x.py", "def f(p):\n    return open(p)", "open() in pure code"),
     ("schemas/x.py", "def f(p):\n    return p.read_text()", ".read_text() in pure code"),
-    ("services/store.py", "import os\nX = os.environ['TOCSIN_DATA']", "os.environ: only services/cli.py"),
-    ("services/share/agent.py", "from os import getenv", "os.getenv: only services/cli.py"),
+    ("services/store.py", "import os\nX = os.environ['TOCSIN_DATA']", "os.environ: only services/cli_data.py"),
+    ("services/share/agent.py", "from os import getenv", "os.getenv: only services/cli_data.py"),
     ("services/share/agent.py", "from schemas.cleared import Cleared\nx = Cleared(a=1)", "only govern makes"),
     ("services/share/x.py", "from schemas.cleared import Copy as C\ndef f():\n    C(to='')", "only govern makes"),
     ("services/share/x.py", "from schemas.cleared import Copy\nX = Copy.model_construct()", "only govern makes"),
@@ -462,7 +462,7 @@ IN_ORDER = [
     ("services/share/agent.py", "import asyncio\nimport time\nfrom services.store import Store"),
     ("services/share/agent.py", "from schemas.cleared import Cleared\ndef f(b):\n    return Cleared.from_bytes(b)"),
     ("services/govern/settle.py", "from schemas.cleared import Cleared\ndef f():\n    return Cleared(a=1)"),
-    ("services/cli.py", "import os\nX = os.environ"),
+    ("services/cli_hub.py", "import os\nX = os.environ"),
     ("schemas/x.py", "from datetime import datetime\ndef f(s):\n    return datetime.fromisoformat(s)"),
     (
         "schemas/x.py",
