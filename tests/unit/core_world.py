@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from schemas.bits import from_hex, members
-from schemas.cleared import Cleared
+from schemas.cleared import Cleared, Copy
 from schemas.known import Known
 from schemas.report import Report
 from services import pipeline
@@ -71,10 +71,13 @@ class Core(Rehearsal):
         [bit] = members(self.compiled.number[partner])
         return {
             copy.body["id"]: copy.body
-            for cleared in map(Cleared.from_bytes, self.cleared.values())
-            for copy in cleared.copies
+            for copy in self.copies()
             if copy.live is not withdrawn and from_hex(copy.to) >> bit & 1
         }
+
+    def copies(self) -> list[Copy]:
+        """All copies of all items."""
+        return [copy for raw in self.cleared.values() for copy in Cleared.from_bytes(raw).copies]
 
     def of_type(self, partner: str, stix_type: str) -> list[dict[str, Any]]:
         return sorted((b for b in self.holds(partner).values() if b["type"] == stix_type), key=lambda b: b["id"])

@@ -42,7 +42,7 @@ def test_what_was_sent_to_nobody_is_withdrawn_without_a_word(why: str) -> None:
     core.hear(said("lure"))  # without a marking
     core.hear(takes_back("lure", "alpha", 2, why))
     assert core.holds("high", withdrawn=True) == {}
-    assert not any(cleared.copies for cleared in core.cleared.values())
+    assert not any(core.copies())
 
 
 @pytest.mark.parametrize("why", ["revoked", "consent"])

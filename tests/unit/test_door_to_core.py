@@ -31,7 +31,7 @@ def sent(*objects: dict[str, Any]) -> Core:
     assert packed.refused == 0, packed.refusals
     core = Core(WORLD)
     core.now_ms = ORIGIN.received_ms
-    core._work([(p.key, with_seq(p.value, 1)) for p in unpack(packed.messages) if p.topic is REPORTS])
+    core.work([(p.key, with_seq(p.value, 1)) for p in unpack(packed.messages) if p.topic is REPORTS])
     return core
 
 
