@@ -89,8 +89,9 @@ def f03_consent(facts: Facts, compiled: Compiled) -> Ruling:
         return Ruling(compiled.everyone)
     allowed = _any_of(compiled.kinds, *grant.kinds)
     if grant.purposes is not None:
-        # for what the item may be used, too: consent to something else is none
-        allowed = Bits(allowed & _any_of(compiled.purposes, *facts.purposes.intersection(grant.purposes)))
+        usable = _any_of(compiled.purposes, *facts.purposes.intersection(grant.purposes))
+        elsewhere = _any_of(compiled.purposes, *facts.purposes) & ~usable  # consent to another use is none to this
+        allowed = Bits(allowed & _any_of(compiled.purposes, *grant.purposes) & ~elsewhere)
     return Ruling(Bits(compiled.everyone & ~allowed))
 
 

@@ -327,3 +327,20 @@ def test_selectors_that_lead_nowhere_never_widen(selector: str) -> None:
     verdict = decide(facts_in(known(source=word), "source", compiled), compiled)
     untouched = decide(facts_in(known(source=contribution(markings=(GREEN,))), "source", compiled), compiled)
     assert not verdict.permitted & ~untouched.permitted
+
+
+def denials(compiled: Compiled, *, default_category: str | None = None, **fields: Any) -> dict[str, set[str]]:
+    item = known(source=contribution(markings=(GREEN,), **fields))
+    facts = facts_in(item, "source", compiled)._replace(default_category=default_category)
+    return {rule: names(who, compiled) for rule, who in decide(facts, compiled).denied}
+
+
+def test_consent_and_item_each_deny_by_their_own_purposes() -> None:
+    compiled = world(
+        agreement("detects", purposes=["detect"]),
+        agreement("assists", purposes=["assist"]),
+        agreement("both", purposes=["detect", "assist"]),
+    )
+    grant = {"status": "granted", "kinds": ["ngo"], "purposes": ["assist"]}
+    denied = denials(compiled, handling={"purposes": ["detect"], "consent": grant})
+    assert denied == {"F03": {"detects", "both"}, "F08": {"assists"}}
