@@ -109,7 +109,7 @@ def f05_perpetrator_unknown(facts: Facts, compiled: Compiled) -> Ruling:
     """A state may be behind it, and this is a state, or is controlled by one; or could be compelled by one."""
     if facts.suspects is not None or is_open(facts) or not _may_be_of_a_state(facts, compiled):
         return NOTHING
-    if facts.affected is None:
+    if not facts.affected:  # an empty list says of no state that its people are attacked: nobody knows where
         return Ruling(compiled.governmental)
     denied = _any_of(compiled.controlled, *facts.affected)
     others = Bits(compiled.governmental & ~denied)

@@ -344,3 +344,9 @@ def test_consent_and_item_each_deny_by_their_own_purposes() -> None:
     grant = {"status": "granted", "kinds": ["ngo"], "purposes": ["assist"]}
     denied = denials(compiled, handling={"purposes": ["detect"], "consent": grant})
     assert denied == {"F03": {"detects", "both"}, "F08": {"assists"}}
+
+
+def test_an_empty_list_of_affected_states_is_no_statement_of_where_they_are() -> None:
+    compiled = world(*STATES)
+    handling = {"category": "spyware", "affected": []}
+    assert denials(compiled, handling=handling) == {"F05": {"ally", "cert", "other"}}
