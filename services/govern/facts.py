@@ -30,7 +30,8 @@ class Mark(NamedTuple):
 
 class Facts(NamedTuple):
     """One contribution, as the rules see it. Times are ms since 1970; `newest_ms` is the newest of modified and
-    last seen. `category` None is unclassified; `enriched` is what enrichment makes of the source's words, or "".
+    last seen. `category` None is unclassified, `default_category` what the source's items mostly are; `enriched` is what
+    enrichment makes of the source's words, or "".
 
     `suspects` are of the item: all states that any of its unrevoked contributions from sources of reliability A to
     C suspects, None where none of these says anything of it; `own_suspects` are those of this contribution,
@@ -48,6 +49,7 @@ class Facts(NamedTuple):
     unresolved: bool
     handling: Handling
     category: str | None
+    default_category: str | None
     enriched: str
     affected: tuple[str, ...] | None
     purposes: frozenset[str]
@@ -111,6 +113,7 @@ def facts_of(known: Known, source: str, contribution: Contribution, compiled: Co
         unresolved=bool(markings.unresolved) or len(granular) < len(contribution.granular),
         handling=handling,
         category=handling.category or defaults.category,
+        default_category=defaults.category,
         enriched=around.enriched,
         affected=_stated(handling.affected, defaults.affected, None),
         purposes=frozenset(_stated(handling.purposes, defaults.purposes, PURPOSES)),

@@ -120,7 +120,8 @@ def f05_perpetrator_unknown(facts: Facts, compiled: Compiled) -> Ruling:
 
 
 def _may_be_of_a_state(facts: Facts, compiled: Compiled) -> bool:
-    return facts.category is None or not compiled.state_capable.isdisjoint((facts.category, facts.enriched))
+    said = (facts.category, facts.default_category, facts.enriched)
+    return facts.category is None or not compiled.state_capable.isdisjoint(said)
 
 
 def _drop_what_names(facts: Facts, who: Bits) -> tuple[Duty, ...]:

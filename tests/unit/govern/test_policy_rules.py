@@ -350,3 +350,10 @@ def test_an_empty_list_of_affected_states_is_no_statement_of_where_they_are() ->
     compiled = world(*STATES)
     handling = {"category": "spyware", "affected": []}
     assert denials(compiled, handling=handling) == {"F05": {"ally", "cert", "other"}}
+
+
+def test_a_category_that_is_the_sources_default_makes_a_state_possible_too() -> None:
+    compiled = world(*STATES)
+    handling = {"category": "phishing"}
+    assert denials(compiled, handling=handling) == {}
+    assert denials(compiled, handling=handling, default_category="spyware") == {"F05": {"ally", "cert", "other"}}
