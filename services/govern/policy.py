@@ -7,7 +7,7 @@ only an embargo keeps off waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from schemas.bits import NOBODY, Bits, union
@@ -368,45 +368,50 @@ def _part(
         if len(redacting) == len(asked)
         else named(subject.body, [(duty.selector, duty.technique) for _, _, duty in redacting])
     )
-    personal = facts.handling.personal.keys()
-    refused: list[tuple[str, Rule]] = []
-    obliging: dict[str, None] = {}
-    impossible_at = [
-        selector
-        for selector, technique in obligations.items()
-        if impossible(subject, selector, technique, personal, facts.look)
-    ]
-    for name, rule, selectors in _by_rule(asked, subject):
-        if selectors:
-            obliging[name] = None
-        if impossible_at and touch(selectors, impossible_at):
-            refused.append((name, rule))
+    asks = list(_by_rule(asked, subject))
     return Part(
-        who, obligations, tuple(obliging), redactions, frozenset(d.selector for _, _, d in redacting)
-    ), refused
+        who,
+        obligations,
+        tuple(dict.fromkeys(name for name, _, own in asks if own)),
+        redactions,
+        frozenset(d.selector for _, _, d in redacting),
+    ), list(_refusing(asks, obligations, subject, facts))
 
 
-def _by_rule(asked: Iterable[Asked], subject: Subject) -> Iterator[tuple[str, Rule, list[str]]]:
+Asks = tuple[str, Rule, Mapping[str, str]]
+
+
+def _by_rule(asked: Iterable[Asked], subject: Subject) -> Iterator[Asks]:
     """Each rule with what it asks for of what the object has."""
     by_rule: dict[tuple[str, Rule], list[tuple[str, str]]] = {}
     for name, rule, duty in asked:
         by_rule.setdefault((name, rule), []).append((duty.selector, duty.technique))
     for (name, rule), pairs in by_rule.items():
-        yield name, rule, list(named(subject.body, pairs))
+        yield name, rule, named(subject.body, pairs)
 
 
-def touch(some: Iterable[str], others: Iterable[str]) -> bool:
-    """Whether a selector of the one lies within one of the other, or the other way round."""
-    above = {upper for other in others for upper in _uppers(other)}
-    exact = frozenset(others)
-    return any(one in above or not exact.isdisjoint(_uppers(one)) for one in some)
+def _refusing(
+    asks: Sequence[Asks], obligations: Mapping[str, str], subject: Subject, facts: Facts
+) -> Iterator[tuple[str, Rule]]:
+    """The rules that ask for what can't be done; where none does by itself, all that ask it together."""
+    personal = facts.handling.personal.keys()
+
+    def cannot(selector: str, technique: str) -> bool:
+        return impossible(subject, selector, technique, personal, facts.look)
+
+    refusing: dict[tuple[str, Rule], None] = {}
+    for property_ in dict.fromkeys(_property(s) for s, technique in obligations.items() if cannot(s, technique)):
+        there = [
+            (name, rule, [(s, technique) for s, technique in own.items() if _property(s) == property_])
+            for name, rule, own in asks
+        ]
+        alone = [(name, rule) for name, rule, own in there if any(cannot(*one) for one in own)]
+        refusing |= dict.fromkeys(alone or [(name, rule) for name, rule, own in there if own])
+    return iter(refusing)
 
 
-def _uppers(selector: str) -> Iterator[str]:
-    """A selector, and those of all that it lies in."""
-    while selector:
-        yield selector
-        selector = selector.rpartition(".")[0]
+def _property(selector: str) -> str:
+    return selector.partition(".")[0]
 
 
 def _within(parts: Iterable[Part], permitted: Bits) -> Iterator[Part]:

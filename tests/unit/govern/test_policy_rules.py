@@ -8,6 +8,7 @@ import pytest
 
 from schemas.agreement import Policy
 from schemas.markings import Pap, Tlp, marking_id
+from schemas.reference import Seen, Standing
 from services.govern.compile import Compiled
 from services.govern.facts import Facts
 from services.govern.policy import RULES, decide, describe, groups
@@ -357,3 +358,29 @@ def test_a_category_that_is_the_sources_default_makes_a_state_possible_too() -> 
     handling = {"category": "phishing"}
     assert denials(compiled, handling=handling) == {}
     assert denials(compiled, handling=handling, default_category="spyware") == {"F05": {"ally", "cert", "other"}}
+
+
+def test_only_the_rule_that_asks_for_what_cannot_be_done_denies() -> None:
+    compiled = world(*STATES)
+    handling = {"category": "phishing", "suspects": {"XB": 10}, "personal": {"pattern": "host-only"}}
+    url = "https://login.lure.example/u/amina-k"
+    item = known(kind="url", value=url, source=contribution(markings=(GREEN,), handling=handling, pattern="x"))
+    denied = dict(decide(facts_in(item, "source", compiled), compiled).denied)
+    assert names(denied["F04"], compiled) == {"cert", "platform"}
+    assert "F10" not in denied, "it asks for the host alone, and that can be done"
+
+
+def test_rules_that_together_take_all_that_is_required_deny_together() -> None:
+    compiled = world(agreement("low", tlp="green"), agreement("high"))
+    handling = {"category": "phishing", "suspects": {}, "personal": {"object_refs.[0]": "drop"}}
+    references = (("object_refs", "aa"), ("object_refs", "bb"))
+    word = contribution(
+        markings=(GREEN,),
+        handling=handling,
+        references=references,
+        granular=((marking_id(Tlp.AMBER), ("object_refs.[1]",)),),
+    )
+    standing = Standing(epoch=1, copies=(Seen(to="ff", id="indicator--1"),))
+    item = known(source=word).model_copy(update={"type": "report", "ends": {"aa": standing, "bb": standing}})
+    denied = dict(decide(facts_in(item, "source", compiled), compiled).denied)
+    assert {rule: names(who, compiled) for rule, who in denied.items()} == {"F02": {"low"}, "F10": {"low"}}
