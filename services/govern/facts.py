@@ -30,8 +30,8 @@ class Mark(NamedTuple):
 
 class Facts(NamedTuple):
     """One contribution, as the rules see it. Times are ms since 1970; `newest_ms` is the newest of modified and
-    last seen. `category` None is unclassified, `default_category` what the source's items mostly are; `enriched` is what
-    enrichment makes of the source's words, or "".
+    last seen. `category` None is unclassified, `default_category` what the source says where an item does not;
+    `enriched` is what enrichment makes of the source's words, or "".
 
     `suspects` are of the item: all states that any of its unrevoked contributions from sources of reliability A to
     C suspects, None where none of these says anything of it; `own_suspects` are those of this contribution,
