@@ -107,7 +107,8 @@ def facts_of(known: Known, source: str, contribution: Contribution, compiled: Co
         kind=known.kind,
         value=contribution.value or known.value,
         tlp=markings.tlp or (default_tlp if isinstance(default_tlp, Tlp) else None),
-        pap=markings.pap or (default_pap if isinstance(default_pap, Pap) else None),
+        # of PAP the stricter: one more marking on an item never widens, and here the default may be what narrows
+        pap=max((p for p in (markings.pap, default_pap) if isinstance(p, Pap)), default=None),
         markings=markings,
         granular=granular,
         unresolved=bool(markings.unresolved) or len(granular) < len(contribution.granular),

@@ -91,13 +91,10 @@ def _milder(f: Facts, known: Known, source: str, compiled: Compiled) -> Facts:
     return f._replace(tlp=levels[-1] if levels else f.tlp)
 
 
-def _defaults_first(field: str, level: type[Tlp] | type[Pap]) -> Mutation:
-    def change(f: Facts, known: Known, source: str, compiled: Compiled) -> Facts:
-        default = getattr(compiled.sources[source].defaults, field)
-        found = facts_file.level_named(f"{'pap:' if level is Pap else ''}{default}") if default else None
-        return f._replace(**{field: found}) if found else f
-
-    return reading(change)
+def _default_tlp_first(f: Facts, known: Known, source: str, compiled: Compiled) -> Facts:
+    default = compiled.sources[source].defaults.tlp
+    level = facts_file.level_named(default) if default else None
+    return f._replace(tlp=level) if isinstance(level, Tlp) else f
 
 
 MARKINGS: dict[str, tuple[Mutation, str]] = {
@@ -151,8 +148,11 @@ MARKINGS: dict[str, tuple[Mutation, str]] = {
     "AMBER not for clients": (_reaching(AMBER=_keeping("none")), "amber"),
     "GREEN not for communities": (_reaching(GREEN=_keeping("none", "clients")), "green"),
     "the last marking wins": (reading(_milder), "strictest-of-two"),
-    "the source's default TLP comes first": (_defaults_first("tlp", Tlp), "own-tlp"),
-    "the source's default PAP comes first": (_defaults_first("pap", Pap), "own-pap"),
+    "the source's default TLP comes first": (reading(_default_tlp_first), "own-tlp"),
+    "an own PAP comes before the default": (
+        reading(lambda f, *_: f._replace(pap=f.markings.pap or f.pap)),
+        "own-pap",
+    ),
     "no default TLP": (reading(lambda f, *_: f._replace(tlp=f.markings.tlp)), "default-tlp"),
     "no default PAP": (reading(lambda f, *_: f._replace(pap=f.markings.pap)), "default-pap"),
 }

@@ -55,7 +55,7 @@ def context(
         return said.get(name, otherwise if default is None else default)
 
     tlp = max(levels["tlp"], default=TLP[defaults.tlp] if defaults.tlp else 0)
-    pap = max(levels["pap"], default=PAP[defaults.pap] if defaults.pap else 0)
+    pap = max([*levels["pap"], PAP[defaults.pap] if defaults.pap else 0])  # one more marking never widens
     grant = said.get("consent", {})
     consent = grant.get("status") or defaults.consent or "unknown"
     purposes = set(own("purposes", ("detect", "protect", "assist", "respond")))

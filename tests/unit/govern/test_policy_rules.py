@@ -384,3 +384,13 @@ def test_rules_that_together_take_all_that_is_required_deny_together() -> None:
     item = known(source=word).model_copy(update={"type": "report", "ends": {"aa": standing, "bb": standing}})
     denied = dict(decide(facts_in(item, "source", compiled), compiled).denied)
     assert {rule: names(who, compiled) for rule, who in denied.items()} == {"F02": {"low"}, "F10": {"low"}}
+
+
+def test_an_own_pap_does_not_undo_a_stricter_default() -> None:
+    """One more marking never widens."""
+    cautious = agreement("cautious", receives=False, contributes={"defaults": {**TERMS, "pap": "red"}})
+    compiled = world(agreement("amber", pap="amber"), cautious)
+    for more in ((), (marking_id(Pap.CLEAR),)):
+        item = known(cautious=contribution(markings=(GREEN, *more)))
+        denied = dict(decide(facts_in(item, "cautious", compiled), compiled).denied)
+        assert names(denied["F02"], compiled) == {"amber"}
