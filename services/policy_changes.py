@@ -196,7 +196,8 @@ def _of_contributes(old: Contributes | None, new: Contributes | None) -> Iterato
         return
     if old.reliability != new.reliability:
         what = f"is of reliability {new.reliability}, was {old.reliability}{_suspicions_lost(old, new)}"
-        yield what, _loses_suspicions(old, new)
+        what += "; that it suspects nobody counts from now on" if _loses_suspicions(new, old) else ""
+        yield what, _changes_suspicions(old, new)
     yield from _of_defaults(old.defaults, new.defaults)
     if old.attribution != new.attribution:
         what = f"{new.attribution} be named as the source, was {old.attribution}"
@@ -225,6 +226,11 @@ def _of_contributes(old: Contributes | None, new: Contributes | None) -> Iterato
 def _loses_suspicions(old: Contributes | None, new: Contributes | None) -> bool:
     counted, counts = (terms is not None and terms.reliability in _SUSPECTS_COUNT for terms in (old, new))
     return counted and not counts
+
+
+def _changes_suspicions(old: Contributes, new: Contributes) -> bool:
+    """Either way somebody may get more: a state is suspected no longer (F04), or it counts that none is (F05)."""
+    return _loses_suspicions(old, new) or _loses_suspicions(new, old)
 
 
 def _suspicions_lost(old: Contributes | None, new: Contributes | None) -> str:
@@ -327,7 +333,7 @@ def _narrower_contributes(old: Contributes, new: Contributes | None) -> Contribu
     if new is None:
         return old.model_copy(update={"probation": True})
     kept = {
-        "reliability": old.reliability if _loses_suspicions(old, new) else new.reliability,
+        "reliability": old.reliability if _changes_suspicions(old, new) else new.reliability,
         "defaults": _narrower_defaults(old.defaults, new.defaults),
         "attribution": min(old.attribution, new.attribution, key=_ATTRIBUTION.index),
         "probation": old.probation or new.probation,

@@ -184,7 +184,7 @@ def _with_references(
     references = tuple(dict.fromkeys(pair for visible in sees for pair in visible.contribution.references))
     if not references:
         return [(Bits(members), draft)]
-    parts = split(Bits(members), known.type, references, known.ends, draft.redacted)
+    parts = split(Bits(members), known.type, references, known.ends)
     return [(to, draft._replace(body=draft.body | seen)) for to, seen in parts]
 
 

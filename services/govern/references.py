@@ -98,12 +98,11 @@ def split(
     stix_type: str,
     references: Sequence[tuple[str, str]],
     ends: Mapping[str, Standing],
-    redacted: bool,
 ) -> list[tuple[Bits, dict[str, Any]]]:
     """Parts of `to`, and the reference properties as the members of each are to see them.
 
-    In a copy that is not redacted, and so has the same id for all, no optional reference is to an id that one
-    recipient alone has: by such copies two could join what they hold under different ids.
+    No optional reference is to an id that one recipient alone has: by copies that have the same id for all, two could
+    join what they hold under different ids; and what is redacted later must not say more than before.
     """
     parts: list[tuple[int, dict[str, Any]]] = [(int(to), {})]
     required = OUTGOING.get(stix_type, ())
@@ -111,7 +110,7 @@ def split(
     for name in (name for name in leaving(stix_type) if name in names):
         for key in dict.fromkeys(key for property_, key in references if property_ == name and key):
             standing = ends.get(key, _UNANSWERED)
-            copies = [c for c in standing.copies if redacted or name in required or not is_placeholder(c.id)]
+            copies = [c for c in standing.copies if name in required or not is_placeholder(c.id)]
             parts = [piece for members, seen in parts for piece in _with_end(members, seen, name, copies)]
     return [(Bits(members), seen) for members, seen in parts]
 

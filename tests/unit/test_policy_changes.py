@@ -15,12 +15,11 @@ from schemas.known import Known
 from schemas.markings import PREFIX, Pap, Tlp, marking_id
 from services import policy_changes
 from services.govern.compile import compile_policy
-from services.govern.facts import facts_of
 from services.govern.policy import decide
 from services.govern.references import Ends
 from services.hub import Directory
 from services.policy_changes import changes, in_force, widening
-from tests.unit.govern.world import DAY_MS, NOW_MS, contribution, names
+from tests.unit.govern.world import DAY_MS, NOW_MS, contribution, facts_in, names
 from tests.unit.govern.world import agreement as world_agreement
 
 OPENCTI = PREFIX + "826578e1-40ad-459f-bc73-ede076f81f37"
@@ -85,7 +84,7 @@ CONTRIBUTES: list[tuple[dict[str, Any], dict[str, Any], bool, bool]] = [
     ({}, {"strict": True}, False, True),
     ({}, {"snapshot": True}, False, True),
     ({}, {"csv": {"value": "ioc"}}, True, True),
-    ({"reliability": "C"}, {"reliability": "D"}, True, False),
+    ({"reliability": "C"}, {"reliability": "D"}, True, True),
     ({"reliability": "A"}, {"reliability": "C"}, False, False),
     ({}, {"defaults": {"tlp": "red"}}, True, False),
     ({"defaults": {"tlp": "red"}}, {"defaults": {"tlp": "amber"}}, True, False),
@@ -384,7 +383,7 @@ def permitted(rules: Rulebook, item: dict[str, Any]) -> set[str]:
             "sent": {"numbering": "test"},
         }
     )
-    facts = facts_of(known, "source", word, compiled, False, item["now_ms"])
+    facts = facts_in(known, "source", compiled, now_ms=item["now_ms"])
     holders = union(compiled.number.get(name, NOBODY) for name in item["ends"])
     facts = facts._replace(ends=Ends(compiled.everyone, holders))
     return names(decide(facts, compiled).permitted, compiled)

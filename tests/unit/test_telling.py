@@ -93,5 +93,14 @@ OWED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("owes", "said"), OWED)
 def test_status_says_what_partners_owe(owes: dict[str, Any], said: str) -> None:
     row = {"id": "alpha", "suspended": False, "receives": True, "owes": {**OWES, **owes}}
-    answer = {"counts": {}, "outbox": 0, "rejected": 0, "policy": "0" * 64, "partners": [row]}
+    answer = {
+        "counts": {},
+        "outbox": 0,
+        "rejected": 0,
+        "policy": "0" * 64,
+        "policy_version": 1,
+        "policy_problem": None,
+        "policy_waits": [],
+        "partners": [row],
+    }
     assert overview(answer).splitlines()[-1] == f"  {'alpha':<20} {said}"
