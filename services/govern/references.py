@@ -101,8 +101,8 @@ def split(
 ) -> list[tuple[Bits, dict[str, Any]]]:
     """Parts of `to`, and the reference properties as the members of each are to see them.
 
-    No optional reference is to an id that one recipient alone has: by copies that have the same id for all, two could
-    join what they hold under different ids; and what is redacted later must not say more than before.
+    No optional reference is to an id that one recipient alone has: by copies that have the same id for all, two
+    could join what they hold under different ids; and what is redacted later must not say more than before.
     """
     parts: list[tuple[int, dict[str, Any]]] = [(int(to), {})]
     required = OUTGOING.get(stix_type, ())
