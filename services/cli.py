@@ -24,6 +24,7 @@ from services.cli_policy import partner_add
 from services.cli_policy import policy as policy_commands
 from services.cli_policy import staff as staff_commands
 from services.cli_receipts import receipt as receipt_commands
+from services.cli_release import release
 from services.cli_withdraw import withdraw
 from services.govern.policy import describe
 from services.hubclient import HubClient
@@ -383,6 +384,7 @@ def demo() -> None:
 cli.add_command(data_commands)
 cli.add_command(policy_commands)
 cli.add_command(receipt_commands)
+cli.add_command(release)
 cli.add_command(staff_commands)
 cli.add_command(withdraw)
 cli_rehearse.add_to(policy_commands)

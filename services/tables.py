@@ -269,7 +269,10 @@ decisions = Table(  # the last decision on each item
     Column("epoch", BigInteger, nullable=False),
     Column("counter", BigInteger, nullable=False),
     Column("record", LargeBinary, nullable=False),
+    Column("probation", Boolean, nullable=False, server_default=false()),  # some of it waits to be released
 )
+ON_PROBATION = text("probation")
+Index("decisions_on_probation", decisions.c.fingerprint, sqlite_where=ON_PROBATION, postgresql_where=ON_PROBATION)
 counts = Table(
     "counts", metadata, Column("name", Text, primary_key=True), Column("value", BigInteger, nullable=False)
 )

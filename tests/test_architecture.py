@@ -32,6 +32,7 @@ SHELLS = (
     "services/share/feeds.py",  # the feeds' tables
     "services/share/receipts.py",  # the table of what recipients say and owe
     "services/share/receipts_http.py",  # their part of the HTTP interface
+    "services/witness/releases.py",  # what staff release of sources on probation
     "services/share/taxii*.py",  # the TAXII part of the HTTP interface
     # of the whole hub
     "connectors/http.py",  # the one outgoing HTTP client
@@ -39,6 +40,7 @@ SHELLS = (
     "services/cli_data.py",
     "services/cli_policy.py",
     "services/cli_receipts.py",
+    "services/cli_release.py",
     "services/cli_rehearse.py",
     "services/cli_hub.py",
     "services/cli_withdraw.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -23,6 +24,8 @@ from services.witness.tally import tally
 
 KEYS_PER_QUERY = 1_000
 MAX_NAME_CHARS = 100
+MAX_ERRORS = 5
+log = logging.getLogger("tocsin")
 
 
 class Read(NamedTuple):
@@ -58,10 +61,19 @@ class WitnessSink:
                 check_numbering(read.value.numbering, self._hub.directory.numbering, where)
         await self._hub.store.write(lambda connection: self._apply(connection, batch, reads))
 
+        for read in reads:
+            if isinstance(read.value, Decision) and read.value.errors:
+                log.error("%s was kept from all whom a rule failed for: %s", read.value.id, _errors(read.value))
+
     def _apply(self, connection: Connection, batch: Batch, reads: Sequence[Read]) -> None:
         if positions.advance(connection, self.name, batch.topic, batch.partition, batch.position):
             _keep_decisions(connection, [(r.value, r.raw) for r in reads if isinstance(r.value, Decision)])
             _keep_rejected(connection, [(r.value, r.raw) for r in reads if isinstance(r.value, Rejected)])
+
+
+def _errors(decision: Decision) -> str:
+    shown = dict.fromkeys(decision.errors[:MAX_ERRORS])
+    return "; ".join(shown)
 
 
 def _with_its_source(read: Read) -> Read:
@@ -94,7 +106,7 @@ def _keep_decisions(connection: Connection, reads: Sequence[tuple[Decision, byte
             last[fingerprint] = (decision, raw)
     if last:
         statement = upsert(connection)(decisions)
-        kept = {name: statement.excluded[name] for name in ("stix_id", "epoch", "counter", "record")}
+        kept = {name: statement.excluded[name] for name in ("stix_id", "epoch", "counter", "record", "probation")}
         statement = statement.on_conflict_do_update(index_elements=[decisions.c.fingerprint], set_=kept)
         connection.execute(statement, [_row(key, *read) for key, read in last.items()])
     _count(connection, added)
@@ -107,6 +119,7 @@ def _row(fingerprint: bytes, decision: Decision, raw: bytes) -> dict[str, object
         "epoch": decision.epoch,
         "counter": decision.counter,
         "record": raw,
+        "probation": bool(decision.probation),
     }
 
 

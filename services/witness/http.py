@@ -45,6 +45,7 @@ from services.tables import (
     watermarks,
 )
 from services.tokens import Authenticator
+from services.witness import releases
 from services.witness.lookup import aliases as named_aliases
 from services.witness.lookup import fingerprints
 from services.witness.tally import verdicts
@@ -120,6 +121,7 @@ def attach(
         address = f"/api/v1/submissions/{origin.submission}"
         return _json({"id": origin.submission, "status_url": address}, status=202)
 
+    releases.attach(app, hub, staff, wake_relay, door.insert)
     app.router.add_get("/api/v1/explain", explain_item)
     app.router.add_get("/api/v1/status", status)
     app.router.add_get("/api/v1/rejected", list_rejected)

@@ -135,3 +135,10 @@ def test_what_does_not_parse_is_rejected(tmp_path: Path, topic: str, value: byte
     with pytest.raises(ValueError):
         WitnessSink(made).decode(topic, Record(b"", value, 0, 0))
     made.store.close()
+
+
+async def test_a_rule_that_failed_is_an_alarm(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    sink = WitnessSink(hub)
+    await sink.apply(batch(sink, 1, decision(errors=("F05: ZeroDivisionError", "F05: ZeroDivisionError"))))
+    [record] = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert record.getMessage().endswith("F05: ZeroDivisionError") and "indicator--1" in record.getMessage()
