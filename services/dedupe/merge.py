@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from schemas.known import Contribution, Known, Sent
 from schemas.report import Report, Withdrawn
@@ -163,15 +163,21 @@ def _end(known: Known, source: str, before: Contribution, report: Report) -> Hea
 def _erased(before: Contribution, report: Report, withdrawn: Withdrawn) -> Contribution:
     """What is left of a contribution: which object it was, and how it ended, in the words of the rules.
 
-    No word that the source said before is heard after it, one that it had dated ahead included.
+    No word that the source said before is heard after it, one that it had dated ahead included. Whom it suspects is
+    about the item, and named nobody: were it forgotten with a consent, others' words would go to the suspects.
     """
     at_ms = max(before.modified_ms, report.modified_ms)
+    handling: dict[str, Any] = {}
+    if withdrawn == "consent":
+        handling = {"consent": {"status": "withdrawn"}}
+        if (suspects := before.handling.get("suspects")) is not None:
+            handling["suspects"] = suspects
     kept = {name: before.object[name] for name in ("type", "id") if name in before.object}
     return Contribution(
         seq=report.seq,
         index=report.index,
         object=kept,
-        handling={"consent": {"status": "withdrawn"}} if withdrawn == "consent" else {},
+        handling=handling,
         revoked=withdrawn == "revoked",
         created_ms=at_ms,
         modified_ms=at_ms,

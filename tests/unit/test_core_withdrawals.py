@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from schemas.bits import NOBODY, to_hex
+from schemas.decision import Decision
 from schemas.report import Report
 from tests.unit.core_world import Core, key
-from tests.unit.govern.world import NOW_MS
-from tests.unit.test_core import AMBER, CLEAR, WORLD, link, said
+from tests.unit.govern.world import NOW_MS, agreement, world
+from tests.unit.test_core import AMBER, CLEAR, TERMS, WORLD, link, said
 
 CONSENTS = {"consent": {"status": "not-required"}}
 LATER_MS = NOW_MS + 1
@@ -31,7 +32,7 @@ def test_who_was_sent_it_is_told_and_nobody_else(why: str, rule: str) -> None:
     assert core.holds("high") == core.holds("low") == core.holds("low", withdrawn=True) == {}
     [tombstone] = core.holds("high", withdrawn=True).values()
     assert (tombstone["id"], tombstone["revoked"], "lure" in str(tombstone)) == (body["id"], True, False)
-    [judgement] = core.decisions[key("lure").hex()].judgements
+    [judgement] = Decision.from_bytes(core.decisions[key("lure")]).judgements
     assert {group.rules for group in judgement.groups} == {(rule,)}
     assert "lure.example" not in str(core.known("lure"))
 
@@ -134,3 +135,20 @@ def test_a_reference_that_is_not_found_asks_nobody() -> None:
     [body] = core.of_type("low", "report")
     [indicator] = core.of_type("low", "indicator")
     assert body["object_refs"] == [indicator["id"]]
+
+
+def test_a_consent_that_is_withdrawn_makes_nobody_less_suspect() -> None:
+    core = Core(
+        world(
+            agreement("ministry", kind="government", jurisdiction="XA"),
+            *(agreement(name, receives=False, contributes=TERMS) for name in ("alpha", "beta")),
+        )
+    )
+    phishing = {"category": "phishing"}
+    core.hear(said("lure", "alpha", 1, markings=AMBER, handling={**phishing, "suspects": {"XA": 50}}))
+    core.hear(said("lure", "beta", 2, markings=CLEAR, handling=phishing))
+    assert not core.holds("ministry")
+    core.hear(takes_back("lure", "alpha", 3, "consent"))
+    assert not core.holds("ministry")
+    core.hear(takes_back("lure", "alpha", 4, "revoked"))
+    assert not core.holds("ministry"), "a consent that was withdrawn stays so"
