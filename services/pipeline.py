@@ -227,7 +227,7 @@ class _Desk:
                 self._join(key, join, Standing(epoch=standing.epoch, counter=standing.counter))
         return known.model_copy(update={"told": digest, "joined": tuple(settled.joins)})
 
-    def _wanting(self, key: bytes, known: Known, referring: Bits) -> Known:
+    def _wanting(self, key: bytes, known: Known, referring: Mapping[str, Bits]) -> Known:
         """Tells the malware and identities that it refers to who lacks nothing but that to have them."""
         wants = references.wants(known, referring)
         for end, who in wants.letters.items():

@@ -161,8 +161,7 @@ def _suspects(known: Known, compiled: Compiled) -> frozenset[str] | None:
     said = [
         word.handling["suspects"]
         for source, word in known.contributions.items()
-        if word.handling.get("suspects") is not None
-        and not (word.revoked or word.gone)
+        if word.handling.get("suspects") is not None and not (word.revoked or word.gone)
         if (terms := compiled.sources.get(source)) and terms.reliability in "ABC"
     ]
     return frozenset(state for states in said for state in states) if said else None

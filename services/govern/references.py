@@ -199,40 +199,42 @@ class Wants(NamedTuple):
     letters: dict[str, str]
 
 
-def wants(known: Known, referring: Bits) -> Wants:
+def supposing(known: Known) -> Iterator[tuple[str, dict[str, Standing]]]:
+    """Each malware and identity that somebody lacks, with all ends as they were if nobody did."""
+    for end, standing in known.ends.items():
+        lacking = from_hex(standing.lacking) | from_hex(known.wants.get(end, "0"))
+        if lacking:
+            had = Seen(to=to_hex(Bits(lacking)), id="malware--")
+            yield end, {**known.ends, end: standing.model_copy(update={"copies": (*standing.copies, had)})}
+
+
+def keeps(references: References, end: str, obligations: Mapping[str, str]) -> bool:
+    """Whether a reference to the end is left when the obligations are carried out."""
+    places: dict[str, int] = {}
+    for name, key in references:
+        place = places[name] = places.get(name, -1) + 1
+        if key == end and obligations.keys().isdisjoint((name, f"{name}.[{place}]")):
+            return True
+    return False
+
+
+def wants(known: Known, referring: Mapping[str, Bits]) -> Wants:
     """What an item has to tell malware and identities that it refers to (policy P00).
 
-    They say who lacks nothing but something permitted that refers to them; `referring` are those whom nothing keeps
-    from the item but what it refers to. It tells again as long as they say so: they keep no more than they need.
+    They say who lacks nothing but something permitted that refers to them; `referring` are those who may have the
+    item with the reference. It tells again as long as they say so: they keep no more than they need.
     """
     now: dict[str, str] = {}
-    letters: dict[str, str] = {}
-    for end, standing in known.ends.items():
+    letters = dict.fromkeys(known.wants.keys() - known.ends.keys(), "0")  # to what it refers no more
+    for end, may in referring.items():
         told_before = known.wants.get(end, "0")
-        lacking = from_hex(standing.lacking)
-        if told_before == "0" and not lacking:
-            continue
-        may = referring & _holding_the_rest(known, end)
+        lacking = from_hex(known.ends[end].lacking)
         who = to_hex(Bits(may & (lacking | from_hex(told_before))))
         if who != "0":
             now[end] = who
         if who != told_before or may & lacking:
             letters[end] = who
     return Wants(now, letters)
-
-
-def _holding_the_rest(known: Known, end: str) -> int:
-    """Who holds all else that the item can't be without."""
-    needed = OUTGOING.get(known.type, ())
-    if known.type != "relationship":
-        return -1
-    other = {
-        key
-        for word in known.contributions.values()
-        for name, key in word.references
-        if name in needed and key != end
-    }
-    return union(holders_of(known.ends.get(key, _UNANSWERED)) for key in other) if other else -1
 
 
 def wanted(known: Known, of: str, who: str) -> Known:

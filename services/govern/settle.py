@@ -28,7 +28,8 @@ from services.govern.facts import Around, Facts, provenance
 from services.govern.ledger import Item, Lost, Turn, generation, turn
 from services.govern.obligations import Draft, Local
 from services.govern.parting import Judged, judge, part
-from services.govern.policy import DAY_MS, FOLLOWING, groups, wants_category
+from services.govern.policy import DAY_MS, FOLLOWING, decide, groups, wants_category
+from services.govern.references import ends_of, keeps, supposing
 from services.sealing import seal
 
 TEXTS_REMEMBERED = 4_096
@@ -69,8 +70,9 @@ class Settled(NamedTuple):
     standing: Standing
     joins: Mapping[Join, Bits]
     may_see: Mapping[str, Bits]
-    referring: Bits
-    """Those whom nothing keeps from it, but for what it refers to."""
+    referring: Mapping[str, Bits]
+    """By malware and identities that it refers to, and that somebody lacks: who may have it with the reference, as
+    soon as they have that."""
 
 
 def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: int) -> Settled:
@@ -136,7 +138,7 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
         standing=_standing(known, turned, _aged(judged), epoch),
         joins=joins,
         may_see={j.source: _may_see(j, compiled) for j in judged},
-        referring=union(_referring(j) for j in judged),
+        referring=_referring(known, judged, own, compiled),
     )
 
 
@@ -338,9 +340,21 @@ def _may_see(judged: Judged, compiled: Compiled) -> Bits:
     return Bits(compiled.in_force(facts.now_ms) & category & verdict.but_for("F11", "P00") & ~redacted)
 
 
-def _referring(judged: Judged) -> Bits:
-    facts, verdict = judged.facts, judged.verdict
-    return NOBODY if facts is None or verdict.ended else verdict.but_for("F11")
+def _referring(known: Known, judged: Sequence[Judged], own: str, compiled: Compiled) -> dict[str, Bits]:
+    """Decided as if those who lack an end had it: whether they do must not bear on what it is told."""
+    return {
+        end: union(_refers(j, end, supposed, own, compiled) for j in judged) for end, supposed in supposing(known)
+    }
+
+
+def _refers(judged: Judged, end: str, ends: Mapping[str, Standing], own: str, compiled: Compiled) -> Bits:
+    facts = judged.facts
+    if facts is None or judged.verdict.ended:
+        return NOBODY
+    references = facts.contribution.references
+    supposed = facts._replace(ends=ends_of(facts.type, references, ends, compiled.everyone, own))
+    parts = decide(supposed, compiled).parts
+    return union(part.who for part in parts if keeps(references, end, part.obligations))
 
 
 def _lacking(judged: Iterable[Judged], compiled: Compiled) -> Bits:
