@@ -261,3 +261,10 @@ def test_the_random_worlds_hold_what_the_properties_are_about(seed: int) -> None
             core_count["words withheld"] += len(words - graphs.words_seen(core, partner))
     assert min(core_count.values()) > 50, core_count
     assert key("zqc0000001") != key("zqc0000002")
+
+
+@pytest.mark.parametrize("seed", [6176, 35231])
+def test_what_items_tell_each_other_comes_to_rest(seed: int) -> None:
+    """Here who holds the malware is denied the report for another reason: it must not take back what it told."""
+    _, compiled, _, specs = some_world(seed)
+    assert graphs.heard(compiled, specs).letters

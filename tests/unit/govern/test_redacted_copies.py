@@ -242,3 +242,21 @@ def test_an_author_goes_with_what_it_made_to_those_who_may_have_it() -> None:
     assert only(core, "one")["created_by_ref"] == only(core, "one", "identity")["id"]
     assert "created_by_ref" not in only(core, "low")
     assert only(core, "low")["id"] == only(core, "one")["id"], "the same for all, so that they can deduplicate"
+
+
+def test_what_is_referred_to_no_more_is_followed_no_more() -> None:
+    core = Core(
+        world(
+            agreement("narrow", categories=["phishing"]),
+            agreement("alpha", receives=False, contributes=TERMS),
+        )
+    )
+    kept = {"category": "spyware", "suspects": {}}
+    core.hear(
+        said("lab", type="identity", name="A laboratory", identity_class="organization", handling=kept),
+        said("made", references=[("created_by_ref", "lab")]),
+    )
+    assert core.of_type("narrow", "identity")
+    core.hear(said("made", "alpha", 2, at_ms=NOW_MS))
+    assert not core.of_type("narrow", "identity")
+    assert only(core, "narrow")
