@@ -91,6 +91,8 @@ class Held(BaseModel):
     modified_ms: int
     last_seen_ms: int = 0
     own: bool = False
+    previous_ms: int = 0
+    """With `own`: `modified_ms` of the version before; 0 of the first."""
 
 
 class Sent(BaseModel):

@@ -74,15 +74,15 @@ def turn(sent: Sent, drafts: Sequence[tuple[Bits, Draft]], lost: Lost, item: Ite
             copies += _copies(held, body, draft, item)
             shown.append(Shown(_to(held), body, draft.category))
             if replaced is not None:
-                withdrawn += _part(_withdraw(replaced), _to(held))
+                withdrawn += _part(_withdraw(replaced, item.now_ms), _to(held))
     gone: list[Held] = []
     for held in sent.live:
         left = _to(held) & ~permitted
-        withdrawn += _part(_withdraw(held), left & lost.withdrawn)
+        withdrawn += _part(_withdraw(held, item.now_ms), left & lost.withdrawn)
         gone += _part(held, left & ~lost.withdrawn)
     for held in sent.gone:
         left = _to(held) & ~permitted
-        withdrawn += _part(_withdraw(held), left & lost.ended)
+        withdrawn += _part(_withdraw(held, item.now_ms), left & lost.ended)
         gone += _part(held, left & ~lost.ended)
     withdrawn = _join(withdrawn)
     after = Sent(
@@ -153,7 +153,8 @@ def _next(to: Bits, draft: Draft, former: Held, is_live: bool, item: Item) -> tu
         return same, body
     source_ms = item.now_ms if former.own else draft.modified_ms
     modified_ms = max(source_ms, former.created_ms, former.modified_ms + 1)
-    return _held(to, draft, body, former.generation, former.own, former.created_ms, modified_ms), body
+    held = _held(to, draft, body, former.generation, former.own, former.created_ms, modified_ms)
+    return held.model_copy(update={"previous_ms": former.modified_ms}) if former.own else held, body
 
 
 def _by_generation(rest: int, withdrawn: Iterable[Held], current: int) -> list[tuple[Bits, int]]:
@@ -206,10 +207,20 @@ def _made_out(held: Held, body: dict[str, Any], item: Item) -> Iterator[tuple[in
         key = item.key_of(bit)
         made_out = fill(body, key)
         if held.own:
-            delay_ms = own_delay_ms(item.fingerprint, key, OWN_TIMES_MS)
-            made_out["created"] = format_time(held.created_ms - delay_ms)
-            made_out["modified"] = format_time(held.modified_ms - delay_ms)
+            created_ms, modified_ms = _own_times_ms(held, item.fingerprint, key)
+            made_out["created"], made_out["modified"] = format_time(created_ms), format_time(modified_ms)
         yield bit, made_out
+
+
+def _own_times_ms(held: Held, fingerprint: bytes, key: bytes) -> tuple[int, int]:
+    """`created` and `modified` for one recipient. Each version has a delay of its own: equal spans between two
+    would tell, too. None reaches back to the version before."""
+    created_ms = held.created_ms - own_delay_ms(fingerprint, key, OWN_TIMES_MS)
+    if not held.previous_ms:
+        return created_ms, created_ms
+    most_ms = min(OWN_TIMES_MS, held.modified_ms - held.previous_ms)
+    version = fingerprint + held.modified_ms.to_bytes(8, "big")
+    return created_ms, held.modified_ms - own_delay_ms(version, key, most_ms)
 
 
 def _copy(held: Held, body: dict[str, Any], draft: Draft) -> Copy:
@@ -271,27 +282,23 @@ def _one_each(copies: Iterable[Copy]) -> list[Copy]:
     return list(same.values())
 
 
-def _withdraw(held: Held) -> Held:
-    return held.model_copy(update={"content": "", "modified_ms": held.modified_ms + 1, "last_seen_ms": 0})
+def _withdraw(held: Held, now_ms: int) -> Held:
+    after = {"content": "", "modified_ms": held.modified_ms + 1, "last_seen_ms": 0}
+    if held.own:
+        after |= {"modified_ms": max(now_ms, held.modified_ms + 1), "previous_ms": held.modified_ms}
+    return held.model_copy(update=after)
 
 
 def _join(helds: Iterable[Held]) -> list[Held]:
     """Equal copies of several sets of recipients as one, in an order of their own."""
-    joined: dict[tuple[int, str, int, int, int, bool], int] = {}
+    joined: dict[tuple[Any, ...], tuple[Held, int]] = {}
     for held in helds:
-        key = (held.generation, held.content, held.created_ms, held.modified_ms, held.last_seen_ms, held.own)
-        joined[key] = joined.get(key, 0) | _to(held)
+        times = (held.created_ms, held.modified_ms, held.last_seen_ms, held.previous_ms)
+        key = (held.generation, held.content, *times, held.own)
+        _, to = joined.get(key, (held, 0))
+        joined[key] = held, to | _to(held)
     return [
-        Held(
-            to=to_hex(Bits(to)),
-            generation=g,
-            content=c,
-            created_ms=created,
-            modified_ms=modified,
-            last_seen_ms=seen,
-            own=own,
-        )
-        for (g, c, created, modified, seen, own), to in sorted(joined.items())
+        held.model_copy(update={"to": to_hex(Bits(to))}) for held, to in (joined[key] for key in sorted(joined))
     ]
 
 

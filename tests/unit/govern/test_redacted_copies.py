@@ -10,6 +10,7 @@ import pytest
 
 from schemas.markings import Tlp, marking_id
 from schemas.report import Report
+from schemas.timestamps import parse_time
 from tests.unit.core_world import Core, report
 from tests.unit.govern.world import DAY_MS, NOW_MS, agreement, world
 
@@ -260,3 +261,23 @@ def test_what_is_referred_to_no_more_is_followed_no_more() -> None:
     core.hear(said("made", "alpha", 2, at_ms=NOW_MS))
     assert not core.of_type("narrow", "identity")
     assert only(core, "narrow")
+
+
+def test_the_spans_between_versions_join_no_two_recipients() -> None:
+    core = Core(WORLD)
+    core.hear(personal(name="first"))
+    times: dict[str, list[int]] = {name: [parse_time(only(core, name)["created"])] for name in ("one", "two")}
+    for seq in range(2, 6):
+        core.pass_time(5 * 3_600_000 + seq)
+        core.hear(personal(seq, at_ms=NOW_MS + seq, name=f"version {seq}"))
+        core.pass_time(60_000)
+        for name, seen in times.items():
+            seen.append(parse_time(only(core, name)["modified"]))
+    core.hear(personal(9, at_ms=NOW_MS + 9, revoked=True))
+    for name, seen in times.items():
+        [tombstone] = core.holds(name, withdrawn=True).values()
+        seen.append(parse_time(tombstone["modified"]))
+        assert seen == sorted(set(seen)), "versions rise"
+        assert seen[-1] <= core.now_ms
+    spans = [{later - first for n, first in enumerate(seen) for later in seen[n + 1 :]} for seen in times.values()]
+    assert not spans[0] & spans[1] and not set(times["one"]) & set(times["two"])
