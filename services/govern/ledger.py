@@ -215,12 +215,13 @@ def _made_out(held: Held, body: dict[str, Any], item: Item) -> Iterator[tuple[in
 def _own_times_ms(held: Held, fingerprint: bytes, key: bytes) -> tuple[int, int]:
     """`created` and `modified` for one recipient. Each version has a delay of its own: equal spans between two
     would tell, too. None reaches back to the version before."""
-    created_ms = held.created_ms - own_delay_ms(fingerprint, key, OWN_TIMES_MS)
+    delay_ms = own_delay_ms(fingerprint, key, OWN_TIMES_MS)
+    created_ms = held.created_ms - delay_ms
     if not held.previous_ms:
         return created_ms, created_ms
     most_ms = min(OWN_TIMES_MS, held.modified_ms - held.previous_ms)
     version = fingerprint + held.modified_ms.to_bytes(8, "big")
-    return created_ms, held.modified_ms - own_delay_ms(version, key, most_ms)
+    return created_ms, held.modified_ms - delay_ms - own_delay_ms(version, key, most_ms)
 
 
 def _copy(held: Held, body: dict[str, Any], draft: Draft) -> Copy:
