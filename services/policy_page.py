@@ -20,7 +20,9 @@ th,td{border:1px solid;padding:.4rem .6rem;text-align:start;vertical-align:top}
 code{overflow-wrap:anywhere;unicode-bidi:isolate}
 a:focus-visible{outline:3px solid}
 """
-CHECK = "The signature is Ed25519, of the bytes that the address of the version gives to whoever asks for application/json."
+CHECK = (
+    "The signature is Ed25519, of the bytes that the version's address gives to whoever asks for application/json."
+)
 
 
 def versions_page(versions: Sequence[Version]) -> str:

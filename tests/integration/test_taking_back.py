@@ -130,7 +130,7 @@ class World:
     async def feed(self, name: str, stix_id: str, to: str) -> None:
         """A copy of an item in the feed of one recipient."""
         bit = self.hub.directory.bit_of[to]
-        kinds: dict[type, Any] = {sa.LargeBinary: b"x", sa.Boolean: False}
+        kinds: dict[type, Any] = {sa.LargeBinary: b"x", sa.Boolean: False, sa.Integer: 0, sa.BigInteger: 0}
         row: dict[str, Any] = {c.name: kinds.get(type(c.type), "x") for c in feed.c}
         row |= {"added": len(await rows(self.hub, feed)), "audience": bit + 1, "live": True, "confidence": None}
         row |= {"fingerprint": domain(name), "stix_id": stix_id, "type": "indicator", "score": None}
