@@ -142,7 +142,7 @@ class _Desk:
 
     def _wanted(self, key: bytes, of: str, who: str) -> None:
         known = self.known(key)
-        after = known and references.wanted(known, of, who)
+        after = known and references.wanted(known, of, "0" if of == key.hex() else who)
         if after is not None and after is not known:
             self._note(key, after, at_once=True)
 

@@ -259,10 +259,12 @@ def _shown(draft: Draft, known: Known, sees: Iterable[Visible], names: Iterable[
     yield orjson.dumps([known.type, draft.kind or known.kind, draft.value, *names, *body])
     if not draft.kind:
         yield _quoted(known.value)
-    made_here = ("pattern", "object_marking_refs", "type", "spec_version")
+    # what the hub writes itself: a hidden text that stands in its spelling of what they may see is no leak
+    made_here = ("object_marking_refs", "type", "spec_version", "pattern_type", "pattern_version", "extensions")
+    dates = ("valid_from", "valid_until")
     if draft.view:
-        yield orjson.dumps([body.get("extensions"), *draft.view.families.families, draft.view.category])
-    yield orjson.dumps([body.get(name) for name in made_here if name != "pattern" or not draft.kind])
+        yield orjson.dumps([*draft.view.families.families, draft.view.category])
+    yield orjson.dumps([body.get(name) for name in (*made_here, *dates, *(() if draft.kind else ("pattern",)))])
 
 
 def _quoted(text: str) -> bytes:

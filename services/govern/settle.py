@@ -343,7 +343,9 @@ def _may_see(judged: Judged, compiled: Compiled) -> Bits:
 def _referring(known: Known, judged: Sequence[Judged], own: str, compiled: Compiled) -> dict[str, Bits]:
     """Decided as if those who lack an end had it: whether they do must not bear on what it is told."""
     return {
-        end: union(_refers(j, end, supposed, own, compiled) for j in judged) for end, supposed in supposing(known)
+        end: union(_refers(j, end, supposed, own, compiled) for j in judged)
+        for end, supposed in supposing(known)
+        if end != own
     }
 
 

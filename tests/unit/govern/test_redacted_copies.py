@@ -281,3 +281,35 @@ def test_the_spans_between_versions_join_no_two_recipients() -> None:
         assert seen[-1] <= core.now_ms
     spans = [{later - first for n, first in enumerate(seen) for later in seen[n + 1 :]} for seen in times.values()]
     assert not spans[0] & spans[1] and not set(times["one"]) & set(times["two"])
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"labels": ("2026", "indicator", "property-extension")},
+        {"description": "000Z"},
+        {"pattern_type": "stix", "valid_from": "2026-11-18T00:00:00.000Z"},
+        {"name": "phishing", "description": "domain-name"},
+    ],
+)
+def test_what_is_hidden_takes_nothing_away(hidden: dict[str, Any]) -> None:
+    whole, bare = Core(WORLD), Core(WORLD)
+    for core in (whole, bare):
+        core.hear(said("lure", description="Public.", valid_from="2026-11-18T00:00:00Z"))
+    whole.hear(said("lure", "beta", 2, markings=(marking_id(Tlp.RED),), **hidden))
+    assert whole.holds("one") == bare.holds("one") != {}
+
+
+def test_an_author_of_itself_does_not_keep_itself() -> None:
+    core = Core(
+        world(
+            agreement("only", kind="platform", types=["indicator"]),
+            agreement("alpha", receives=False, contributes=TERMS),
+        )
+    )
+    me = [("created_by_ref", "me")]
+    core.hear(said("me", type="identity", name="Org", identity_class="organization", references=me))
+    core.hear(said("lure", references=me))
+    assert core.of_type("only", "identity")
+    core.hear(said("lure", "alpha", 2, references=me, revoked=True))
+    assert not core.holds("only")
