@@ -138,6 +138,7 @@ class Known(BaseModel):
     wanted: dict[str, str] = Field(default_factory=dict)
     """Of malware and identities: who may have what refers to it, by the fingerprint of that (hex bit sets)."""
     lacking: str = "0"
+    followers: str = "0"
     """Who may have it as soon as they may have something that refers to it, see `reference.Standing`."""
     wants: dict[str, str] = Field(default_factory=dict)
     """What it told the malware and identities that it refers to, see `wanted`."""

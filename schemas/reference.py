@@ -31,7 +31,7 @@ class Standing(BaseModel):
     """Who holds which copy of an item in its version (`epoch`, `counter`).
 
     `gone` are those that held it and must not be told that they may have it no more. `lacking` may have it as soon
-    as they may have something that refers to it.
+    as they may have something that refers to it; `followers` have it for no other reason.
     """
 
     model_config = _FROZEN
@@ -41,6 +41,7 @@ class Standing(BaseModel):
     copies: tuple[Seen, ...] = ()
     gone: str = "0"
     lacking: str = "0"
+    followers: str = "0"
 
 
 class Letter(BaseModel):

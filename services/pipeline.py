@@ -305,6 +305,7 @@ def _digest(settled: Settled) -> str:
         standing.copies,
         standing.gone,
         standing.lacking,
+        standing.followers,
         [[*join, to_hex(who)] for join, who in joins.items()],
     ]
     return hashlib.blake2b(orjson.dumps(shown, default=vars), digest_size=12).hexdigest()

@@ -35,7 +35,7 @@ References = Iterable[tuple[str, str]]
 
 
 class Ends(NamedTuple):
-    """Who holds of an object's ends as many as it can't be without, and who holds any of these.
+    """Who holds of an object's ends as many as it can't be without, and who holds any of these by itself.
 
     `optional` are all other references, and entries of lists, by selector, with those who hold what they refer to.
     """
@@ -70,10 +70,14 @@ def ends_of(stix_type: str, references: References, ends: Mapping[str, Standing]
     required, some = int(everyone), 0
     for name in OUTGOING[stix_type]:
         keys = [key for property_, key in pairs if property_ == name and key != own]
-        holders = union(holders_of(ends.get(key, _UNANSWERED), hollow) for key in keys)
-        required &= holders
-        some |= holders
+        required &= union(holders_of(ends.get(key, _UNANSWERED), hollow) for key in keys)
+        some |= union(_anchored(ends.get(key, _UNANSWERED), hollow) for key in keys)
     return Ends(Bits(required), Bits(some), optional)
+
+
+def _anchored(standing: Standing, hollow: frozenset[str] = frozenset()) -> int:
+    """Who holds it for another reason than that something refers to it."""
+    return holders_of(standing, hollow) & ~from_hex(standing.followers)
 
 
 def _optional(stix_type: str, references: References, ends: Mapping[str, Standing]) -> Iterator[tuple[str, Bits]]:
@@ -155,8 +159,12 @@ def told(known: Known, end: str, standing: Standing, waiting_ms: int) -> Told | 
     if ends == known.ends and arriving == known.arriving:
         return None
     due = {"waiting_ms": (known.waiting_ms or waiting_ms) if arriving or known.waiting else 0}
-    at_once = (now.copies, now.gone, now.lacking) != (before.copies, before.gone, before.lacking)
+    at_once = _bearing(now) != _bearing(before)
     return Told(known.model_copy(update={"ends": ends, "arriving": arriving, **due}), at_once)
+
+
+def _bearing(standing: Standing) -> tuple[object, ...]:
+    return standing.copies, standing.gone, standing.lacking, standing.followers
 
 
 def kept(before: Standing, after: Standing) -> Standing:
@@ -183,7 +191,9 @@ def standing_of(known: Known, fingerprint: bytes, epoch: int) -> Standing:
         Seen(to=held.to, id=shown_id(known.type, fingerprint, held.generation, held.own))
         for held in known.sent.live
     )
-    return Standing(epoch=epoch, counter=known.counter, copies=copies, lacking=known.lacking)
+    return Standing(
+        epoch=epoch, counter=known.counter, copies=copies, lacking=known.lacking, followers=known.followers
+    )
 
 
 # --- what follows what refers to it -----------------------------------------------------------------------------
@@ -199,23 +209,52 @@ class Wants(NamedTuple):
     letters: dict[str, str]
 
 
-def supposing(known: Known) -> Iterator[tuple[str, dict[str, Standing]]]:
-    """Each malware and identity that somebody lacks, with all ends as they were if nobody did."""
-    for end, standing in known.ends.items():
-        lacking = from_hex(standing.lacking) | from_hex(known.wants.get(end, "0"))
-        if lacking:
-            had = Seen(to=to_hex(Bits(lacking)), id="malware--")
-            yield end, {**known.ends, end: standing.model_copy(update={"copies": (*standing.copies, had)})}
+def supposing(known: Known) -> Iterator[tuple[frozenset[str], dict[str, Standing]]]:
+    """Malware and identities that somebody lacks, with all ends as if nobody did.
+
+    Of the two ends of a relationship one at a time, and the other only for those who hold it by itself: what
+    follows keeps nothing else that follows, or two would keep each other.
+    """
+    lacked = {
+        end: to_hex(Bits(lacking))
+        for end, standing in known.ends.items()
+        if (lacking := from_hex(standing.lacking) | from_hex(known.wants.get(end, "0")))
+    }
+    alone = known.type == "relationship"
+    for some in [frozenset([end]) for end in lacked] if alone else [frozenset(lacked)] if lacked else []:
+        yield (
+            some,
+            {
+                end: _had(standing, lacked[end]) if end in some else _by_itself(standing)
+                for end, standing in known.ends.items()
+            },
+        )
 
 
-def keeps(references: References, end: str, obligations: Mapping[str, str]) -> bool:
-    """Whether a reference to the end is left when the obligations are carried out."""
+def _had(standing: Standing, lacking: str) -> Standing:
+    """As if those who lack it had it, because something refers to it."""
+    followers = to_hex(Bits(from_hex(standing.followers) | from_hex(lacking)))
+    copies = (*standing.copies, Seen(to=lacking, id="malware--"))
+    return standing.model_copy(update={"copies": copies, "followers": followers})
+
+
+def _by_itself(standing: Standing) -> Standing:
+    followers = from_hex(standing.followers)
+    if not followers:
+        return standing
+    copies = (c.model_copy(update={"to": to_hex(Bits(from_hex(c.to) & ~followers))}) for c in standing.copies)
+    return standing.model_copy(update={"copies": tuple(copies)})
+
+
+def kept_ends(references: References, obligations: Mapping[str, str]) -> frozenset[str]:
+    """Those to which a reference is left when the obligations are carried out."""
     places: dict[str, int] = {}
+    found: set[str] = set()
     for name, key in references:
         place = places[name] = places.get(name, -1) + 1
-        if key == end and obligations.keys().isdisjoint((name, f"{name}.[{place}]")):
-            return True
-    return False
+        if name not in obligations and f"{name}.[{place}]" not in obligations:
+            found.add(key)
+    return frozenset(found)
 
 
 def wants(known: Known, referring: Mapping[str, Bits]) -> Wants:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple
@@ -28,8 +28,8 @@ from services.govern.facts import Around, Facts, provenance
 from services.govern.ledger import Item, Lost, Turn, generation, turn
 from services.govern.obligations import Draft, Local
 from services.govern.parting import Judged, judge, part
-from services.govern.policy import DAY_MS, FOLLOWING, decide, groups, wants_category
-from services.govern.references import ends_of, keeps, supposing
+from services.govern.policy import DAY_MS, FOLLOWING, decide, groups, p00_permit, wants_category
+from services.govern.references import ends_of, kept_ends, supposing
 from services.sealing import seal
 
 TEXTS_REMEMBERED = 4_096
@@ -119,9 +119,13 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
     reaching = {j.source: _reaching(j, held) for j in judged}
     if any(word is not known.contributions[source] for source, word in reaching.items()):
         known = known.model_copy(update={"contributions": reaching})
-    lacking = to_hex(_lacking(judged, compiled)) if known.type in FOLLOWING else "0"
-    if lacking != known.lacking:
-        known = known.model_copy(update={"lacking": lacking})
+    if known.type in FOLLOWING:
+        following = {
+            "lacking": to_hex(_lacking(judged, compiled)),
+            "followers": to_hex(_followers(judged, compiled)),
+        }
+        if (known.lacking, known.followers) != tuple(following.values()):
+            known = known.model_copy(update=following)
     cleared = decision = None
     if digest != known.judged or turned.sent != known.sent:
         sent_before = known.sent
@@ -312,6 +316,7 @@ def _standing(known: Known, turned: Turn, aged: Bits, epoch: int) -> Standing:
         ),
         gone=to_hex(Bits(union(from_hex(held.to) for held in turned.sent.gone) & ~aged)),
         lacking=known.lacking,
+        followers=known.followers,
     )
 
 
@@ -341,22 +346,41 @@ def _may_see(judged: Judged, compiled: Compiled) -> Bits:
 
 
 def _referring(known: Known, judged: Sequence[Judged], own: str, compiled: Compiled) -> dict[str, Bits]:
-    """Decided as if those who lack an end had it: whether they do must not bear on what it is told."""
-    return {
-        end: union(_refers(j, end, supposed, own, compiled) for j in judged)
-        for end, supposed in supposing(known)
-        if end != own
-    }
+    """Decided as if those who lack an end had it: whether they do must not bear on what it is told.
+
+    Nor what this item has only because something refers to it; and nothing keeps itself.
+    """
+    who: dict[str, int] = {}
+    for some, ends in supposing(known):
+        who |= dict.fromkeys(some - {own}, 0)
+        for j in judged:
+            for to, kept in _supposed(j, ends, own, compiled):
+                for end in kept & some - {own}:
+                    who[end] |= to
+    return {end: Bits(may) for end, may in who.items()}
 
 
-def _refers(judged: Judged, end: str, ends: Mapping[str, Standing], own: str, compiled: Compiled) -> Bits:
+def _supposed(
+    judged: Judged, ends: Mapping[str, Standing], own: str, compiled: Compiled
+) -> Iterator[tuple[Bits, frozenset[str]]]:
+    """Who may have it then, and to what it refers in their copies."""
     facts = judged.facts
     if facts is None or judged.verdict.ended:
-        return NOBODY
+        return
     references = facts.contribution.references
-    supposed = facts._replace(ends=ends_of(facts.type, references, ends, compiled.everyone, own))
-    parts = decide(supposed, compiled).parts
-    return union(part.who for part in parts if keeps(references, end, part.obligations))
+    found = ends_of(facts.type, references, ends, compiled.everyone, own)
+    for some in decide(facts._replace(ends=found, followed=NOBODY), compiled).parts:
+        yield some.who, kept_ends(references, some.obligations)
+
+
+def _followers(judged: Iterable[Judged], compiled: Compiled) -> Bits:
+    """Those who may have it only because they may have something that refers to it."""
+    permitted, by_itself = 0, 0
+    for j in judged:
+        if j.facts is not None and j.verdict.permitted:
+            permitted |= j.verdict.permitted
+            by_itself |= j.verdict.permitted & ~p00_permit(j.facts._replace(followed=NOBODY), compiled).denied
+    return Bits(permitted & ~by_itself)
 
 
 def _lacking(judged: Iterable[Judged], compiled: Compiled) -> Bits:

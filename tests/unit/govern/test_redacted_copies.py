@@ -313,3 +313,39 @@ def test_an_author_of_itself_does_not_keep_itself() -> None:
     assert core.of_type("only", "identity")
     core.hear(said("lure", "alpha", 2, references=me, revoked=True))
     assert not core.holds("only")
+
+
+NARROW = world(
+    agreement("narrow", categories=["phishing"], types=["indicator", "sighting", "relationship"]),
+    agreement("alpha", receives=False, contributes=TERMS),
+)
+SPYWARE = {"category": "spyware", "suspects": {}}
+
+
+def spyware(name: str) -> tuple[str, Report]:
+    return said(name, type="malware", name=name, is_family=True, handling=SPYWARE)
+
+
+def link(name: str, source: str, target: str, seq: int = 1, **fields: Any) -> tuple[str, Report]:
+    ends = [("source_ref", source), ("target_ref", target)]
+    return said(name, "alpha", seq, type="relationship", relationship_type="related-to", references=ends, **fields)
+
+
+def test_what_refers_to_nothing_else_takes_no_category_from_what_would_follow_it() -> None:
+    core = Core(NARROW)
+    core.hear(spyware("m1"))
+    seen = said("s", of="m1", type="sighting", references=[("sighting_of_ref", "m1")], handling={"suspects": {}})
+    core.hear(seen, link("self", "m1", "m1", handling={"suspects": {}}))
+    assert not core.holds("narrow")
+
+
+@pytest.mark.parametrize("last", ["link", "lure"])
+def test_what_follows_keeps_nothing_that_follows(last: str) -> None:
+    core = Core(NARROW)
+    core.hear(spyware("m1"), spyware("m2"), said("lure"))
+    core.hear(link("l1", "lure", "m1"), link("l2", "m1", "m2"))
+    assert {body["name"] for body in core.of_type("narrow", "malware")} == {"m1"}
+    core.hear(
+        link("l1", "lure", "m1", 2, revoked=True) if last == "link" else said("lure", "alpha", 2, revoked=True)
+    )
+    assert not core.of_type("narrow", "malware")
