@@ -268,4 +268,8 @@ def _both(before: Contribution, after: Contribution) -> Contribution:
     if apart or max(len(markings), len(granular)) > MAX_MARKINGS:
         markings, granular = markings[:MAX_MARKINGS], granular[:MAX_MARKINGS]
         handling = {**before.handling, **after.handling, "consent": {"status": "unknown"}}
+    suspects = [word.handling["suspects"] for word in (before, after) if word.handling.get("suspects") is not None]
+    if suspects:  # they are about the item, and bind what others say of it
+        united = {state: max(said.get(state, 0) for said in suspects) for said in suspects for state in said}
+        handling = {**handling, "suspects": united}
     return after.model_copy(update={"markings": markings, "granular": granular, "handling": handling})

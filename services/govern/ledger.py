@@ -69,12 +69,12 @@ def turn(sent: Sent, drafts: Sequence[tuple[Bits, Draft]], lost: Lost, item: Ite
     shown: list[Shown] = []
     withdrawn = list(sent.withdrawn)
     for to, draft in drafts:
-        for held, body, replaced in _copies_of(to, draft, sent, item):
+        kept, replaced = _copies_of(to, draft, sent, item)
+        for held, body in kept:
             live.append(held)
             copies += _copies(held, body, draft, item)
             shown.append(Shown(_to(held), body, draft.category))
-            if replaced is not None:
-                withdrawn += _part(_withdraw(replaced, item.now_ms), _to(held))
+        withdrawn += [_withdraw(held, item.now_ms) for held in replaced]
     gone: list[Held] = []
     for held in sent.live:
         left = _to(held) & ~permitted
@@ -107,23 +107,25 @@ def generation(sent: Sent, own: bool = False) -> int:
 
 def _copies_of(
     to: Bits, draft: Draft, sent: Sent, item: Item
-) -> Iterable[tuple[Held, dict[str, Any], Held | None]]:
-    """The copy of each part of `to`, and what it takes the place of under another id.
+) -> tuple[list[tuple[Held, dict[str, Any]]], list[Held]]:
+    """The copy of each part of `to`, and the former copies whose place one under another id takes.
 
     Parted by what its members hold, so that nobody's dates touch another's.
     """
     rest = int(to)
+    copies: list[tuple[Held, dict[str, Any]]] = []
+    replaced: list[Held] = []
     rewritten = any(has_placeholders(draft.body.get(name)) for name in leaving(item.type))
+    own = draft.redacted or rewritten
     for former in (*sent.live, *sent.gone):
         if part := rest & _to(former):
             rest &= ~part
             if _keeps_its_id(former, draft, rewritten):
-                yield *_next(Bits(part), draft, former, former in sent.live, item), None
+                copies.append(_next(Bits(part), draft, former, former in sent.live, item))
             else:
-                for held, body in _first(part, draft, draft.redacted or rewritten, sent, item):
-                    yield held, body, former
-    for held, body in _first(rest, draft, draft.redacted or rewritten, sent, item):
-        yield held, body, None
+                copies += _first(part, draft, own, sent, item)
+                replaced += _part(former, part)
+    return [*copies, *_first(rest, draft, own, sent, item)], replaced
 
 
 def _keeps_its_id(former: Held, draft: Draft, rewritten: bool) -> bool:
@@ -138,11 +140,19 @@ def _first(rest: int, draft: Draft, own: bool, sent: Sent, item: Item) -> Iterat
     created_ms = item.now_ms if own else draft.created_ms
     modified_ms = item.now_ms if own else max(draft.modified_ms, draft.created_ms)
     withdrawn = [held for held in sent.withdrawn if held.own == own]
+    rest &= ~_worn(rest, withdrawn)
     for some, number in _by_generation(rest, withdrawn, generation(sent, own)):
-        if number > MAX_GENERATIONS:
-            continue
         body = _body(draft, number, own, created_ms, item)
         yield _held(some, draft, body, number, own, created_ms, modified_ms), body
+
+
+def _worn(rest: int, withdrawn: Sequence[Held]) -> int:
+    """Those of `rest` from whom it was withdrawn so often that they get it no more."""
+    if len(withdrawn) <= MAX_GENERATIONS:
+        return 0
+    return of(
+        bit for bit in members(Bits(rest)) if sum(_to(held) >> bit & 1 for held in withdrawn) > MAX_GENERATIONS
+    )
 
 
 def _next(to: Bits, draft: Draft, former: Held, is_live: bool, item: Item) -> tuple[Held, dict[str, Any]]:

@@ -154,13 +154,18 @@ def _cleared(
         type=known.type,
         kind=known.kind,
         # what names another object is made of fingerprints, which are not for those who may not see that object
-        value="" if known.kind == campaign.KIND or known.kind.startswith("stix:") else known.value,
+        # and what nobody holds any more is kept by nobody
+        value=known.value if any(copy.live for copy in copies) and not _names_others(known) else "",
         epoch=epoch,
         counter=known.counter,
         numbering=rules.compiled.numbering,
         copies=copies,
         registrable_domain=local.context.registrable_domain,
     )
+
+
+def _names_others(known: Known) -> bool:
+    return known.kind == campaign.KIND or known.kind.startswith("stix:")
 
 
 class _Decided(NamedTuple):
@@ -177,7 +182,12 @@ def _decision(
 ) -> Decision:
     whole = next((draft.view for _, draft in decided.drafts if draft.whole), None)
     facts = {j.source: provenance(j.facts, j.source, rules.compiled) for j in decided.judged if j.facts}
-    shown = background(known, whole, decided.joins, rules.compiled, rules.data.version, local)
+    errors = list(decided.errors)
+    try:
+        shown = background(known, whole, decided.joins, rules.compiled, rules.data.version, local)
+    except Exception as error:  # what staff are shown must not keep anybody from a decision
+        shown = {}
+        errors.append(f"background: {type(error).__name__}")
     contents = {"value": known.value, "route": known.route or fingerprint.hex(), "facts": facts, **shown}
     return Decision(
         fingerprint=fingerprint.hex(),
@@ -190,7 +200,7 @@ def _decision(
         policy=rules.compiled.hash,
         numbering=rules.compiled.numbering,
         judgements=decided.judgements,
-        errors=tuple(decided.errors),
+        errors=tuple(errors),
         probation=tuple(j.source for j in decided.judged if _awaits_release(j, rules.compiled)),
         bodies=tuple(Body(to=copy.to, sha256=_sha256(copy.body)) for copy in decided.copies),
         sealed=seal(rules.secret, contents),
