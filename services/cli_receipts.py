@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from schemas.errors import clip
+from schemas.errors import TocsinError, clip
 from schemas.receipt import MAX_REASON_CHARS, ReceiptStatus
 from services.cli_hub import ask
 from services.hubclient import HubClient
@@ -97,7 +97,11 @@ def show(item: str, as_json: bool) -> None:
 
     Example: tocsin receipt show indicator--6f1c2f0a-5d0e-5b7c-9a51-0c8f6f0d2a11
     """
-    rows = ask(lambda hub: hub.get(PATH, {"item": item}))["receipts"]
+    rows = ask(lambda hub: hub.get(PATH, {"item": item})).get("receipts")
+    if rows is None:
+        raise TocsinError(
+            "staff-only", "this is for staff: TOCSIN_TOKEN is a partner's", hint="tocsin receipt list"
+        )
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return

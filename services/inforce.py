@@ -118,7 +118,9 @@ def take(
             log.warning("policy: %s changes%s", name, " and widens" if widens else "")
         if confirmed and not waits.needed:
             log.warning("policy: what widens was confirmed by nobody, since `confirmations` is 0")
-        policies.forget_others(connection, widening(new, files).values())
+        # what was confirmed while more had to confirm it must not come in force because fewer have to now
+        fewer = new.policy.confirmations < old.policy.confirmations
+        policies.forget_others(connection, () if fewer else widening(new, files).values())
     return _waiting(connection, new, files, ())
 
 
@@ -225,6 +227,7 @@ class PolicyWatch:
             files = await asyncio.to_thread(read_rulebook, hub.settings)
         except Exception as error:  # whatever it is, the version in force is better than no hub
             hub.policy_problem = as_problem(error)
+            hub.policy_waits = ()
             log.error(
                 "agreements and policy are not taken, the old ones stay in force: %s: %s",
                 hub.policy_problem["where"],

@@ -20,6 +20,8 @@ def journey(answer: Mapping[str, Any], rules: Mapping[str, str]) -> str:
 
 def _item(item: Mapping[str, Any], rules: Mapping[str, str]) -> str:
     lines = [f"{item['kind']} {item['value']}  ({item['id']})", *_known(item)]
+    if item.get("policy"):
+        lines.append(f"  decided   under policy {item['policy'][:16]}")
     used: set[str] = set()
     for row in item["partners"]:
         copies = row["feed"]

@@ -55,6 +55,8 @@ class Compiled:
     state_capable: frozenset[str]
     sources: Mapping[str, Contributes]
     source_names: Mapping[str, str]
+    source_terms: Mapping[str, tuple[int, int]]
+    """From when until when (ms since 1970) the agreement of each source is in force."""
     markings: Mapping[str, str]
 
     def in_force(self, now_ms: int) -> Bits:
@@ -117,6 +119,11 @@ def compile_policy(directory: Directory) -> Compiled:
         state_capable=frozenset(directory.policy.state_capable),
         sources={name: a.contributes for name, a in agreements.items() if a.contributes},
         source_names={name: a.partner.name for name, a in agreements.items() if a.contributes},
+        source_terms={
+            name: (_midnight_ms(a.partner.starts), _midnight_ms(a.partner.ends))
+            for name, a in agreements.items()
+            if a.contributes
+        },
         markings={**SHIPPED, **directory.policy.markings},
     )
 

@@ -127,7 +127,7 @@ def facts_of(known: Known, source: str, contribution: Contribution, compiled: Co
         ends=ends_of(known.type, contribution.references, known.ends, compiled.everyone, around.own),
         followed=union(map(from_hex, known.wanted.values())),
         protected=around.protected,
-        probation=terms is None or (terms.probation and not contribution.released),
+        probation=terms is None or (terms.probation and not _released(source, contribution, compiled, around)),
         suspects=_suspects(known, compiled),
         own_suspects=frozenset(handling.suspects or ()),
         newest_ms=max(contribution.modified_ms, contribution.last_seen_ms),
@@ -135,6 +135,12 @@ def facts_of(known: Known, source: str, contribution: Contribution, compiled: Co
         contribution=contribution,
         look=around.look,
     )
+
+
+def _released(source: str, contribution: Contribution, compiled: Compiled, around: Around) -> bool:
+    """Staff release what is said under an agreement: one that was taken away is on probation, too."""
+    starts_ms, ends_ms = compiled.source_terms.get(source, (0, 0))
+    return contribution.released and starts_ms <= around.now_ms < ends_ms
 
 
 def _marks(contribution: Contribution, compiled: Compiled) -> Iterator[Mark]:
