@@ -24,7 +24,7 @@ def outgoing_id(stix_type: str, fingerprint: bytes, generation: int = 0) -> str:
     a revocation in STIX is for ever (STIX 2.1, section 3.6).
     """
     name = f"{fingerprint.hex()}/{generation}".encode()
-    return _id(stix_type, hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).digest(), version=5)
+    return _id(stix_type, hashlib.sha1(_NAMESPACE + name, usedforsecurity=False).digest())
 
 
 def recipient_key(secret: bytes, numbering: str, bit: int) -> bytes:
@@ -35,11 +35,9 @@ def recipient_key(secret: bytes, numbering: str, bit: int) -> bytes:
 def own_id(stix_type: str, fingerprint: bytes, generation: int, key: bytes) -> str:
     """The STIX id of a redacted copy: each recipient has its own, from which nobody gets to another's.
 
-    A UUID of version 8 (RFC 9562, section 5.8).
+    In the form of a shared one: that it is its holder's own, and so that something was left out, does not show.
     """
-    return _id(
-        stix_type, hmac.digest(key, b"id" + fingerprint + generation.to_bytes(4, "big"), "sha256"), version=8
-    )
+    return _id(stix_type, hmac.digest(key, b"id" + fingerprint + generation.to_bytes(4, "big"), "sha256"))
 
 
 def own_delay_ms(fingerprint: bytes, key: bytes, most_ms: int) -> int:
@@ -92,9 +90,9 @@ def _filled(placeholder: str, key: bytes) -> str:
     return "pseudonym-" + b32encode(digest[:10]).decode().lower()
 
 
-def _id(stix_type: str, digest: bytes, *, version: int) -> str:
+def _id(stix_type: str, digest: bytes) -> str:
     raw = bytearray(digest[:16])
-    raw[6] = raw[6] & 0x0F | version << 4
+    raw[6] = raw[6] & 0x0F | 0x50  # version 5
     raw[8] = raw[8] & 0x3F | 0x80  # the variant of RFC 9562
     text = raw.hex()
     return f"{stix_type}--{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

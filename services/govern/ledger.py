@@ -216,6 +216,8 @@ def _made_out(held: Held, body: dict[str, Any], item: Item) -> Iterator[tuple[in
     for bit in members(_to(held)):
         key = item.key_of(bit)
         made_out = fill(body, key)
+        if item.type == "grouping" and isinstance(made_out.get("object_refs"), list):
+            made_out["object_refs"].sort()  # the order of the placeholders is the same for all
         if held.own:
             created_ms, modified_ms = _own_times_ms(held, item.fingerprint, key)
             made_out["created"], made_out["modified"] = format_time(created_ms), format_time(modified_ms)

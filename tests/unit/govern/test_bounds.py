@@ -58,3 +58,18 @@ def test_a_thousand_recipients_with_a_copy_of_their_own() -> None:
     assert len(raw) < MAX_VALUE_BYTES
     copies = Cleared.from_bytes(raw).copies
     assert len({copy.body["id"] for copy in copies}) == len({copy.body["name"] for copy in copies}) == 1_000
+
+
+def test_very_many_hidden_labels() -> None:
+    sources = [
+        agreement(f"s{n}", receives=False, contributes={"defaults": {"consent": "not-required"}}) for n in range(10)
+    ]
+    core = Core(world(SOURCE, *sources, *FEW))
+    core.hear(("lure", report("lure", "alpha", 1, markings=GREEN, handling=PLAIN, description="é" * 60_000)))
+    red = (marking_id(Tlp.RED),)
+    words = [
+        ("lure", report("lure", f"s{n}", 2, markings=red, labels=tuple(f"{n}-label-{m}" for m in range(9_000))))
+        for n in range(10)
+    ]
+    assert heard(core, *words) < SECONDS
+    assert core.holds("p0")
