@@ -7,6 +7,7 @@
     │   └── RequestRefused  what a request asks for (in services/problems.py)
     ├── Misconfigured    settings, agreements or policy; nothing starts
     └── Unavailable      a broker, database or hub can't be reached; try again
+        └── PartnerFailed   a partner's system does not do what it should
 
 Every error has a stable `code` (kebab-case, for programs and metrics), `what` (a sentence),
 `where` (a JSON pointer, `line N`, a file or an object id; may be empty) and `hint` (what to do).
@@ -74,3 +75,14 @@ class Misconfigured(TocsinError):
 
 class Unavailable(TocsinError):
     """Something that should answer does not; the same call may go through later."""
+
+
+class PartnerFailed(Unavailable):
+    """A partner's system can't be reached, or answers what makes no sense; nothing that was under way counts.
+
+    `after_seconds` is when it asked to be tried again, 0 where it did not say.
+    """
+
+    def __init__(self, code: str, what: str, *, where: str = "", hint: str = "", after_seconds: float = 0) -> None:
+        super().__init__(code, what, where=where, hint=hint)
+        self.after_seconds = after_seconds

@@ -71,6 +71,9 @@ SHELLS = (
 )
 PURE_ALL_THE_SAME = ("services/stream/types.py",)
 WIRING = (
+    "connectors/*/__init__.py",  # says which of its functions open it
+    "connectors/registry.py",
+    "connectors/base.py",  # names what it lends to connectors
     "services/cli.py",
     "services/cli_data.py",
     "services/cli_rehearse.py",

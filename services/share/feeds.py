@@ -16,12 +16,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from schemas.bits import NOBODY, Bits, from_hex, members, to_hex
+from schemas.feed import FeedRow
 from services.positions import upsert
 from services.share.entry import Entry, EntryCopy
 from services.share.held import Ended, History
 from services.share.plan import Changes, Inserted, Row, plan
 from services.share.reminders import Move, Told, due
-from services.share.rows import FeedRow, Match, Page, View
+from services.share.rows import Match, Page, View
 from services.tables import (
     audience_members,
     audiences,

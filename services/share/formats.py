@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
 
 import orjson
 
-from services.share.rows import FeedRow
+from schemas.feed import FeedRow, Format, Head
 
 CSV_COLUMNS = (
     *("id", "kind", "value", "pattern", "category", "confidence", "first_seen", "last_seen", "tlp"),
@@ -26,26 +25,11 @@ CSV_COLUMNS = (
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # programs take the wide forms for formulas too
 
 
-class Format(NamedTuple):
-    """How rows become a file: `begin`, `rows` for each page, `end`.
-
-    `begin` is given the feed's id, a UUID that changes with its content. `rows` and `end` are told whether any
-    rows came before. `details` says that the file shows more of a row than its body.
-    """
-
-    media_type: str
-    suffix: str
-    details: bool
-    begin: Callable[[str], bytes]
-    rows: Callable[[Sequence[FeedRow], bool], bytes]
-    end: Callable[[bool], bytes]
-
-
 # --- STIX 2.1 bundle (section 8); withdrawals are in it as revoked objects --------------------------------------
 
 
-def _stix_begin(feed_id: str) -> bytes:
-    return b'{"type":"bundle","id":"bundle--%b"' % feed_id.encode()
+def _stix_begin(head: Head) -> bytes:
+    return b'{"type":"bundle","id":"bundle--%b"' % head.feed_id.encode()
 
 
 def _stix_rows(rows: Sequence[FeedRow], more: bool) -> bytes:
@@ -60,7 +44,7 @@ def _stix_end(any_rows: bool) -> bytes:
 # --- CSV: indicators that are in force --------------------------------------------------------------------------
 
 
-def _csv_begin(_feed_id: str) -> bytes:
+def _csv_begin(_head: Head) -> bytes:
     return ",".join(CSV_COLUMNS).encode() + b"\r\n"
 
 

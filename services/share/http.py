@@ -19,12 +19,13 @@ from aiohttp import hdrs, web
 from sqlalchemy import Connection
 
 from schemas.errors import BodyRefused, TocsinError, Unavailable, clip
+from schemas.feed import Format, Head
 from schemas.timestamps import format_time
 from services.hub import Hub
 from services.problems import RequestRefused, unknown_partner
 from services.share import cursor, feeds, receipts_http, taxii
 from services.share.access import may_receive
-from services.share.formats import FORMATS, Format
+from services.share.formats import FORMATS
 from services.share.rows import Match, Page, View
 from services.tokens import Authenticator, Principal
 
@@ -260,18 +261,19 @@ def _attach_files(app: web.Application, hub: Hub, authenticator: Authenticator) 
         response.headers[hdrs.CONTENT_DISPOSITION] = f'attachment; filename="tocsin.{chosen.suffix}"'
         await response.prepare(request)
         if request.method == hdrs.METH_GET:
-            await _stream(response, hub, who, match, chosen, str(UUID(bytes=tag[16:], version=4)))
+            head = Head(str(UUID(bytes=tag[16:], version=4)), hub.clock(), who.partner)
+            await _stream(response, hub, who, match, chosen, head)
         return response
 
     app.router.add_get("/api/v1/feed", feed)
 
 
 async def _stream(
-    response: web.StreamResponse, hub: Hub, who: Recipient, match: Match, chosen: Format, feed_id: str
+    response: web.StreamResponse, hub: Hub, who: Recipient, match: Match, chosen: Format, head: Head
 ) -> None:
     """Page by page, so that a slow reader holds neither memory nor a transaction. What changes meanwhile comes
     again at the end, in its new version."""
-    await response.write(chosen.begin(feed_id))
+    await response.write(chosen.begin(head))
     page = Page([], True)
     while page.more:
         page = await hub.store.read(

@@ -13,12 +13,13 @@ from typing import Any, Literal, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from schemas.feed import FeedRow
 from schemas.receipt import FINAL, Receipt
 from services.owed import Marks, Times, all_marks
 from services.positions import upsert
 from services.share import feeds
 from services.share.answers import Answer, Held, Refusal, Word, settle
-from services.share.rows import FeedRow, Match, View
+from services.share.rows import Match, View
 from services.tables import audience_members, feed, former, items, marks, partners, receipts
 
 What = Literal["withdrawal", "acknowledge", "act"]

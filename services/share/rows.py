@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from schemas.feed import FeedRow
+
 
 class View(NamedTuple):
     """What one recipient may see: everything addressed to it, or, with `live` false, withdrawals only."""
@@ -25,29 +27,6 @@ class Match(NamedTuple):
     versions: tuple[str, ...] | None = None
     active_at: str = ""
     min_score: int = 0
-
-
-class FeedRow(NamedTuple):
-    """A row as a recipient sees it. `body` is empty where it was not asked for."""
-
-    added: int
-    stix_id: str
-    type: str
-    live: bool
-    modified: str
-    kind: str
-    value: str
-    category: str
-    confidence: int | None
-    first_seen: str
-    last_seen: str
-    tlp: str
-    score: int | None
-    active_until: str
-    registrable_domain: str
-    urgent: bool
-    """Whatever delivers rows from a queue or gathers them into digests lets these go first."""
-    body: bytes
 
 
 class Page(NamedTuple):

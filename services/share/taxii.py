@@ -16,8 +16,9 @@ from uuid import UUID
 import orjson
 
 from schemas.errors import BodyRefused, clip
+from schemas.feed import FeedRow
 from schemas.timestamps import format_time
-from services.share.rows import FeedRow, Match, Page
+from services.share.rows import Match, Page
 
 MEDIA_TYPE = "application/taxii+json;version=2.1"
 STIX_MEDIA_TYPE = "application/stix+json;version=2.1"

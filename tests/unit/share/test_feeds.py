@@ -15,11 +15,12 @@ import sqlalchemy as sa
 
 from schemas.cleared import Cleared
 from schemas.errors import Misconfigured
+from schemas.feed import FeedRow
 from schemas.topics import CLEARED
 from services.hub import Hub
 from services.share import feeds
 from services.share.agent import ShareSink
-from services.share.rows import FeedRow, Match, Page, View
+from services.share.rows import Match, Page, View
 from services.stream.types import Batch, Position, Record
 from services.tables import audiences, clock, feed, items, watermarks
 from tests.fakes import NOW_MS, rows

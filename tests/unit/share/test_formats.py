@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 import pytest
 
+from schemas.feed import FeedRow, Head
 from services.accept.csv_table import find_table
 from services.share.formats import FORMATS
-from services.share.rows import FeedRow
 
 FEED_ID = "7b1c9f6e-3f0d-4f5e-8a54-0a1b2c3d4e5f"
 
@@ -41,7 +41,7 @@ def row(value: str = "a.example", **fields: Any) -> FeedRow:
 
 
 def written(name: str, *pages: list[FeedRow]) -> bytes:
-    chosen, any_rows, parts = FORMATS[name], False, [FORMATS[name].begin(FEED_ID)]
+    chosen, any_rows, parts = FORMATS[name], False, [FORMATS[name].begin(Head(FEED_ID, 0, "meadow"))]
     for page in pages:
         parts.append(chosen.rows(page, any_rows))
         any_rows = any_rows or bool(page)

@@ -8,8 +8,9 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.feed import FeedRow
 from services.share import entry, feeds
-from services.share.rows import FeedRow, Match, View
+from services.share.rows import Match, View
 from services.tables import metadata
 from tests.unit.share.world import as_record, domain, withdrawn
 

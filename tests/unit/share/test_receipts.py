@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from schemas.agreement import Agreement
 from schemas.cleared import Cleared
+from schemas.feed import FeedRow
 from schemas.receipt import Receipt
 from schemas.timestamps import format_time
 from schemas.topics import CLEARED
@@ -23,7 +24,7 @@ from services.share import feeds, receipts
 from services.share.agent import Reminder
 from services.share.answers import Answer
 from services.share.receipts import FORMER_DAYS, What
-from services.share.rows import FeedRow, Match, View
+from services.share.rows import Match, View
 from services.tables import audiences, feed, former, marks, metadata
 from tests.fakes import NOW_MS, agreement, rows
 from tests.unit.share.world import (

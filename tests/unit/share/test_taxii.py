@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import BodyRefused
+from schemas.feed import FeedRow
 from services.share import cursor, taxii
-from services.share.rows import FeedRow, Match, Page
+from services.share.rows import Match, Page
 
 SECRET = bytes(range(32))
 

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.cleared import Copy
+from schemas.feed import FeedRow
 from schemas.receipt import Receipt
 from services.owed import HOUR_US, Marks, Times, all_marks, owed
 from services.share import entry, feeds, receipts
-from services.share.rows import FeedRow, Match, View
+from services.share.rows import Match, View
 from services.tables import metadata, partners
 from tests.unit.share.world import as_record, body, cleared, copy, stix_id
 

@@ -1,0 +1,291 @@
+"""The one outgoing HTTP client: to the hosts that an operator configured, within bounds, and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import aiohttp
+from aiohttp import hdrs
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from schemas.errors import Misconfigured, PartnerFailed, clip
+
+MAX_REDIRECTS = 5
+MAX_HEADER_BYTES = 16 * 1024
+CHUNK_BYTES = 64 * 1024
+MAX_RETRY_AFTER_SECONDS = 86_400.0
+SCHEMES = ("http", "https")
+
+
+class Answer(NamedTuple):
+    """An answer as a whole: its body is unpacked, and within the bound that was asked for."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def after_seconds(self) -> float:
+        """What its `Retry-After` (RFC 9110 section 10.2.3, in seconds) asks for; 0 where it does not."""
+        return _seconds(self.headers.get(hdrs.RETRY_AFTER, ""))
+
+    @property
+    def media_type(self) -> str:
+        return self.headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
+
+
+class Limits(NamedTuple):
+    """In bytes and seconds. `least_bytes_a_second` is how slow a body may be before it counts as none."""
+
+    body_bytes: int = 64 * 1024 * 1024
+    connect_seconds: float = 10
+    idle_seconds: float = 30
+    whole_seconds: float = 600
+    connections: int = 4
+
+
+class Http:
+    """Speaks with the origins of `urls`, given as an operator wrote them. Use it as an async context manager.
+
+    A redirect is followed within these origins only. A host that was written as a name must not lead to an address
+    of this machine or of a private network, unless `private` says that it may; one written as an address may be
+    anywhere. `ca_file` is a PEM file of further authorities. Everything that goes wrong is a `PartnerFailed` without
+    contents.
+    """
+
+    def __init__(
+        self,
+        urls: Iterable[str],
+        *,
+        private: bool = False,
+        ca_file: Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._origins = frozenset(_origin(url) for url in urls)
+        self._limits = limits or Limits()
+        self._private = private
+        self._ca_file = ca_file
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        context = await asyncio.to_thread(_tls, self._ca_file)
+        connector = aiohttp.TCPConnector(
+            ssl=context,
+            resolver=None if self._private else _PublicResolver(),
+            limit=self._limits.connections,
+            ttl_dns_cache=60,
+        )
+        timeout = aiohttp.ClientTimeout(
+            total=self._limits.whole_seconds,
+            sock_connect=self._limits.connect_seconds,
+            sock_read=self._limits.idle_seconds,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=timeout,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={hdrs.USER_AGENT: "tocsin"},
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        max_bytes: int | None = None,
+    ) -> Answer:
+        """Any answer, whatever its status; raises `PartnerFailed`."""
+        async with self.stream(method, url, headers=headers, params=params, body=body, max_bytes=max_bytes) as got:
+            return Answer(got.status, got.headers, b"".join([piece async for piece in got.pieces]))
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        max_bytes: int | None = None,
+    ) -> AsyncIterator[Streamed]:
+        """As `request`, for bodies that are read piece by piece."""
+        if self._session is None:
+            raise RuntimeError("the client is not open")
+        bound = self._limits.body_bytes if max_bytes is None else max_bytes
+        address = URL(url).update_query(params or {})
+        given = {hdrs.ACCEPT_ENCODING: "gzip", **(headers or {})}
+        try:
+            for _ in range(MAX_REDIRECTS + 1):
+                self._check(address)
+                async with self._session.request(
+                    method, address, headers=given, data=body, allow_redirects=False
+                ) as response:
+                    onward = _onward(address, response)
+                    if onward is None or method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+                        yield Streamed(response.status, dict(response.headers), _pieces(response, bound))
+                        return
+                    address = onward
+            raise PartnerFailed("redirects", "it redirects again and again", where=_place(address))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise _failed(error, address) from None
+
+    def _check(self, address: URL) -> None:
+        if _origin(str(address)) not in self._origins:
+            raise PartnerFailed(
+                "redirect-elsewhere",
+                "it redirects to a host that is not configured",
+                where=_place(address),
+                hint="if that is right, configure that address itself",
+            )
+
+
+class Streamed(NamedTuple):
+    """An answer whose body is read piece by piece, unpacked; a read raises what `Http.request` does."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
+
+
+def _tls(ca_file: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError):
+            raise Misconfigured(
+                "ca-file", "this is no file of authorities in PEM", where=str(ca_file), hint="name a readable one"
+            ) from None
+    return context
+
+
+def _origin(url: str) -> tuple[str, str, int]:
+    """Raises `Misconfigured` for what is no address of the web."""
+    try:
+        parsed = URL(url)
+    except ValueError:
+        parsed = URL()
+    if parsed.scheme not in SCHEMES or not parsed.host or not parsed.port:
+        raise Misconfigured(
+            "url-invalid", f"{clip(url)!r} is no address of the web", hint="write it as https://host/path"
+        )
+    return parsed.scheme, parsed.host.lower().rstrip("."), parsed.port
+
+
+def _onward(address: URL, response: aiohttp.ClientResponse) -> URL | None:
+    if response.status not in (301, 302, 303, 307, 308) or hdrs.LOCATION not in response.headers:
+        return None
+    return address.join(URL(response.headers[hdrs.LOCATION]))
+
+
+async def _pieces(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body, unpacked; raises `PartnerFailed` past `max_bytes`, and where it is cut off or no gzip."""
+    where = _place(response.url)
+    encoding = response.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise PartnerFailed("encoding-unknown", "its answer has an encoding that nobody asked for", where=where)
+    unpack = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+    size = 0
+    try:
+        async for piece in response.content.iter_chunked(CHUNK_BYTES):
+            packed = piece
+            while packed:
+                plain = packed if unpack is None else unpack.decompress(packed, CHUNK_BYTES)
+                packed = b"" if unpack is None else unpack.unconsumed_tail
+                size += len(plain)
+                if size > max_bytes:
+                    raise PartnerFailed(
+                        "answer-too-large", f"its answer has more than {max_bytes:,} bytes", where=where
+                    )
+                if plain:
+                    yield plain
+    except zlib.error:
+        raise PartnerFailed("not-gzip", "its answer is damaged", where=where) from None
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _failed(error, response.url) from None
+    if unpack is not None and not unpack.eof:
+        raise PartnerFailed("cut-off", "its answer was cut off", where=where)
+
+
+def _failed(error: Exception, address: URL) -> PartnerFailed:
+    where = _place(address)
+    match error:
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            hint = "check its certificate; an authority of your own goes into `ca_file`"
+            return PartnerFailed("tls-invalid", "its certificate is not valid", where=where, hint=hint)
+        case _Private():
+            hint = "if it is meant to be in your own network, set `private = true`"
+            return PartnerFailed("address-private", "its name leads into a private network", where=where, hint=hint)
+        case aiohttp.ClientConnectorDNSError():
+            return PartnerFailed("name-unknown", "its name is not known", where=where, hint="check the address")
+        case aiohttp.ClientConnectorError():
+            return PartnerFailed("unreachable", "it can't be reached", where=where, hint="is it up?")
+        case TimeoutError():
+            return PartnerFailed("slow", "it did not answer in time", where=where)
+        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError():
+            return PartnerFailed("cut-off", "its answer was cut off", where=where)
+        case ValueError() | aiohttp.InvalidURL():
+            return PartnerFailed("address-invalid", "it redirects to what is no address", where=where)
+        case _:
+            return PartnerFailed("not-http", f"its answer makes no sense ({type(error).__name__})", where=where)
+
+
+def _place(address: URL) -> str:
+    """Scheme, host and port: paths and queries may hold secrets."""
+    try:
+        return str(address.origin())
+    except ValueError:
+        return ""
+
+
+def _seconds(text: str) -> float:
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return min(float(text), MAX_RETRY_AFTER_SECONDS)
+    return 0.0
+
+
+class _Private(OSError):
+    """A name leads to an address that it must not lead to."""
+
+
+class _PublicResolver(AbstractResolver):
+    """Gives the addresses of a name, if all of them are public: one that is not is an attack, or a mistake."""
+
+    def __init__(self) -> None:
+        self._resolver = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        if not all(ipaddress.ip_address(one["host"].partition("%")[0]).is_global for one in found):
+            raise _Private
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()

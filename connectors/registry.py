@@ -1,0 +1,13 @@
+"""Every connector there is, in one list: a new one is one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from connectors import sample
+from connectors.base import Manifest
+
+MANIFESTS: tuple[Manifest, ...] = (sample.MANIFEST,)
+
+CONNECTORS: Mapping[str, Manifest] = MappingProxyType({manifest.name: manifest for manifest in MANIFESTS})
