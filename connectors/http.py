@@ -59,8 +59,8 @@ class Http:
 
     A redirect is followed within these origins only. A host that was written as a name must not lead to an address
     of this machine or of a private network, unless `private` says that it may; one written as an address may be
-    anywhere. `ca_file` is a PEM file of further authorities. Everything that goes wrong is a `PartnerFailed` without
-    contents.
+    anywhere. `ca_file` is a PEM file of further authorities. Whatever goes wrong is a `PartnerFailed`, which quotes
+    no contents.
     """
 
     def __init__(
