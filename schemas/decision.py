@@ -64,6 +64,8 @@ class Decision(BaseModel):
     """Rules that raised, as `rule: exception`: an error denies."""
     probation: tuple[str, ...] = ()
     """The sources whose word waits to be released by staff."""
+    words: dict[str, str] = Field(default_factory=dict)
+    """By source on probation, the digest (hex) of what it says: a release is of this word and of no other."""
     bodies: tuple[Body, ...] = ()
     sealed: str = ""
     """JSON for the hub itself: `value`, `route` (the key of its reports), and what staff are shown beside it: the

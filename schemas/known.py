@@ -144,6 +144,8 @@ class Known(BaseModel):
     """What it told the malware and identities that it refers to, see `wanted`."""
     told: str = ""
     """Digest of its standing, as it was last told to those that asked."""
+    unreleased: str = ""
+    """Digest of the words that waited for their release at the last decision: others make a new version."""
     joined: tuple[tuple[str, str], ...] = ()
     """The campaigns (what joins: kind, value) that know of it."""
 

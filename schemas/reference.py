@@ -49,7 +49,8 @@ class Letter(BaseModel):
 
     Without a standing `of` asks for that of `to`, to be sent under the key `route` (hex). With `join`, (kind,
     value) of what joins items, `to` is the campaign of that, and is told of a member. With `wants`, `of` refers to
-    `to`, and these may have it (hex bit set). With `release` staff release what that source says of `to`.
+    `to`, and these may have it (hex bit set). With `release` staff release what that source says of `to`,
+    if that is still the `word` (its digest in hex) that they saw.
     """
 
     model_config = _FROZEN
@@ -61,6 +62,7 @@ class Letter(BaseModel):
     join: tuple[str, str] | None = None
     wants: str | None = None
     release: str | None = None
+    word: str = ""
 
     def to_bytes(self) -> bytes:
         return orjson.dumps(self, default=vars)

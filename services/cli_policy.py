@@ -12,7 +12,7 @@ import click
 import orjson
 
 from schemas.agreement import POLICY, Agreement, Policy, Rulebook, read_agreement
-from schemas.errors import Misconfigured, TocsinError
+from schemas.errors import Misconfigured, TocsinError, clip
 from services.cli_hub import ask, settings
 from services.directory import agreement_files, hash_of, place, read_agreements, read_policy_file
 from services.hubclient import HubClient
@@ -111,7 +111,12 @@ def diff(
 
     Example: tocsin policy diff deploy/agreements new-agreements --accept meadow
     """
-    found = changes(_rulebook(old, policy_a), _rulebook(new, policy_b))
+    before, after = _rulebook(old, policy_a), _rulebook(new, policy_b)
+    names = sorted({*before.agreements, *after.agreements, POLICY})
+    if strange := sorted(set(accepted) - set(names)):
+        what = f"--accept {clip(strange[0])}: there is no such name; there are {', '.join(names)}"
+        raise click.UsageError(what)
+    found = changes(before, after)
     open_ = sorted({change.name for change in found if change.widens} - set(accepted))
     if as_json:
         click.echo(json.dumps({"changes": [c._asdict() for c in found], "not_accepted": open_}, indent=2))

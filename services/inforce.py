@@ -171,8 +171,9 @@ def as_problem(error: Exception) -> dict[str, str]:
 
 class PolicyWatch:
     """See `stream.types.Service`: keeps `hub.directory` at the version in force, and with `takes_files` turns files
-    that changed into versions. Ends with the reason where the version in force can't be read: an old one may give
-    what the new one denies."""
+    that changed into versions. Files or a key that can't be read change nothing, are said to be wrong by
+    `tocsin status`, and are looked at again and again. Ends with the reason where the version in force can't be
+    read: an old one may give what the new one denies."""
 
     def __init__(self, hub: Hub, sentences: Mapping[str, str], *, takes_files: bool) -> None:
         self._hub = hub
@@ -217,7 +218,7 @@ class PolicyWatch:
         """Takes files that have changed and have been at rest for one look: a half-written one narrows."""
         now = await asyncio.to_thread(self._mark)
         at_rest, self._seen = now == self._seen, now
-        if at_rest and now != self._taken:
+        if at_rest and (now != self._taken or self._hub.policy_problem):
             await self._take()
             self._taken = now
 
@@ -225,16 +226,18 @@ class PolicyWatch:
         hub = self._hub
         try:
             files = await asyncio.to_thread(read_rulebook, hub.settings)
+            seed = policy_key(hub.settings.policy_key_path)
         except Exception as error:  # whatever it is, the version in force is better than no hub
-            hub.policy_problem = as_problem(error)
-            hub.policy_waits = ()
-            log.error(
-                "agreements and policy are not taken, the old ones stay in force: %s: %s",
-                hub.policy_problem["where"],
-                hub.policy_problem["what"],
-            )
+            problem, before = as_problem(error), hub.policy_problem
+            hub.policy_problem, hub.policy_waits = problem, ()
+            if problem != before:  # it is looked at again every few seconds
+                log.error(
+                    "agreements and policy are not taken, the old ones stay in force: %s: %s",
+                    problem["where"],
+                    problem["what"],
+                )
             return
-        await take_files(hub, files, self._sentences)
+        await take_files(hub, files, self._sentences, seed)
 
     def _mark(self) -> str:
         """By what one sees that files are others: names, times, sizes, and what is in them."""
@@ -246,9 +249,8 @@ class PolicyWatch:
             return str(error)
 
 
-async def take_files(hub: Hub, files: Rulebook, sentences: Mapping[str, str]) -> Waiting:
+async def take_files(hub: Hub, files: Rulebook, sentences: Mapping[str, str], seed: bytes) -> Waiting:
     """`take` in a transaction of its own, and says in the log and by `tocsin status` what waits."""
-    seed = policy_key(hub.settings.policy_key_path)
     waits = await hub.store.write(lambda connection: take(connection, files, sentences, seed, hub.clock()))
     note(hub, waits)
     return waits

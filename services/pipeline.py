@@ -23,7 +23,7 @@ from schemas.known import NEVER_MS, Known, due_of, policy_of
 from schemas.reference import Letter, Standing, is_letter
 from schemas.report import Report
 from schemas.topics import CLEARED, DECISIONS, KNOWN, REFERENCES, REPORTS
-from services.dedupe.merge import merge, next_window_ms, release, unheard
+from services.dedupe.merge import merge, next_window_ms, release, unheard, wording
 from services.enrich.joins import Join
 from services.govern import askers, campaign, feedback, references
 from services.govern.settle import Rules, Settled, settle
@@ -105,7 +105,7 @@ class _Desk:
     def letter(self, letter: Letter) -> None:
         key = bytes.fromhex(letter.to)
         if letter.release is not None:
-            self._release(key, letter.release)
+            self._release(key, letter.release, letter.word)
         elif letter.wants is not None:
             self._wanted(key, letter.of, letter.wants)
         elif letter.standing is None:
@@ -133,10 +133,11 @@ class _Desk:
         if told is not None:
             self._note(key, told.known, told.at_once)
 
-    def _release(self, key: bytes, source: str) -> None:
+    def _release(self, key: bytes, source: str, seen: str) -> None:
+        """What the source has said since staff looked waits for them to look again."""
         known = self.known(key)
         word = known.contributions.get(source) if known else None
-        if known and word and not word.released:
+        if known and word and not word.released and wording(self.rules.secret, word) == seen:
             words = {**known.contributions, source: word.model_copy(update={"released": True})}
             self._note(key, known.model_copy(update={"contributions": words}), at_once=True)
 
@@ -184,16 +185,31 @@ class _Desk:
             self.may_see[key] = {}
             self.changes[key] = known.to_bytes(self.stamp, chunk.now_ms + ANSWER_MS)
             return
+        words = self._unreleased(known)
+        if (unreleased := _digest_of(words)) != known.unreleased:
+            # whoever is to release it must see what it says now, even if everybody is denied it as before
+            known = known.model_copy(update={"judged": "", "unreleased": unreleased})
         settled = settle(known, key, self.rules, chunk.now_ms, chunk.epoch)
         if settled.cleared:
             self.outputs.append(Output(CLEARED.name, key, settled.cleared.to_bytes()))
         if settled.decision:
-            self.outputs.append(Output(DECISIONS.name, key, settled.decision.to_bytes()))
+            waiting = {name: words[name] for name in settled.decision.probation if name in words}
+            decision = settled.decision.model_copy(update={"words": waiting}) if waiting else settled.decision
+            self.outputs.append(Output(DECISIONS.name, key, decision.to_bytes()))
         known = self._wanting(key, self._telling(key, settled), settled.referring)
         self.touched[key] = known
         self.may_see[key] = settled.may_see
         # what has just begun to wait is due too, also where windows have no length
         self.changes[key] = known.to_bytes(self.stamp, min(settled.due_ms, known.waiting_ms or NEVER_MS))
+
+    def _unreleased(self, known: Known) -> dict[str, str]:
+        """By source on probation, the digest of its word that staff did not release."""
+        sources = self.rules.compiled.sources
+        return {
+            source: wording(self.rules.secret, word)
+            for source, word in known.contributions.items()
+            if not (word.released or word.withdrawn) and (terms := sources.get(source)) and terms.probation
+        }
 
     def _asking(self, key: bytes, known: Known) -> Known:
         """Asks for the standing of what the item refers to and did not ask for so far; forgets all other ends."""
@@ -294,6 +310,13 @@ def _for(standing: Standing, who: Bits) -> Standing:
     """The standing as far as it is one for `who`."""
     copies = [copy.model_copy(update={"to": to_hex(Bits(from_hex(copy.to) & who))}) for copy in standing.copies]
     return standing.model_copy(update={"copies": tuple(copy for copy in copies if copy.to != "0")})
+
+
+def _digest_of(words: Mapping[str, str]) -> str:
+    """Empty where there are none."""
+    if not words:
+        return ""
+    return hashlib.blake2b(orjson.dumps(words, option=orjson.OPT_SORT_KEYS), digest_size=12).hexdigest()
 
 
 def _digest(settled: Settled) -> str:

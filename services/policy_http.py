@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy import Connection
 
 from schemas.agreement import Rulebook
-from schemas.errors import TocsinError
-from schemas.safejson import loads
+from schemas.errors import TocsinError, clip
+from schemas.safejson import pointer_to
 from schemas.timestamps import format_time
 from services import inforce, policies
+from services.bodies import small_json
 from services.hub import Hub
 from services.private import policy_key
 from services.problems import RequestRefused
@@ -23,6 +24,7 @@ from services.tokens import Authenticator, Principal
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_NAMES = 1_000
+FORM = 'send {"hash": "the hash of what waits", "names": ["…"]}'
 
 
 class _Given(BaseModel):
@@ -51,7 +53,7 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator, sentenc
         if files is None:
             raise RequestRefused(409, "files-wrong", problem["what"], where=problem["where"], hint=problem["hint"])
         confirmation = inforce.Confirmation(who.name, given.names, given.hash)
-        seed, now_ms = policy_key(hub.settings.policy_key_path), hub.clock()
+        seed, now_ms = _key(hub), hub.clock()
         waits = await hub.store.write(
             lambda connection: inforce.confirm(connection, files, confirmation, sentences, seed, now_ms)
         )
@@ -71,28 +73,22 @@ async def staff(authenticator: Authenticator, request: web.Request) -> Principal
     return principal
 
 
-async def body_of(request: web.Request) -> Any:
-    """The small JSON document of a request; raises `TocsinError` where it is large or none."""
-    raw = b""
-    async for piece in request.content.iter_chunked(MAX_BODY_BYTES):
-        raw += piece
-        if len(raw) > MAX_BODY_BYTES:
-            raise RequestRefused(413, "body-too-large", "the body is too large", hint="send fewer names at once")
-    return loads(raw, max_depth=8)
-
-
 async def _given(request: web.Request) -> _Given:
     try:
-        return _Given.model_validate(await body_of(request))
+        return _Given.model_validate(await small_json(request, MAX_BODY_BYTES, FORM))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         raise RequestRefused(
-            400,
-            "confirmation-invalid",
-            str(first["msg"]),
-            where="/" + "/".join(str(step) for step in first["loc"]),
-            hint='send {"hash": "the hash of what waits", "names": ["…"]}',
+            400, "confirmation-invalid", clip(first["msg"], 200), where=pointer_to(first["loc"]), hint=FORM
         ) from None
+
+
+def _key(hub: Hub) -> bytes:
+    """Raises `RequestRefused` (409) where it is not there: staff are told what to restore."""
+    try:
+        return policy_key(hub.settings.policy_key_path)
+    except TocsinError as error:
+        raise RequestRefused(409, error.code, error.what, where=error.where, hint=error.hint) from None
 
 
 async def _files(hub: Hub) -> tuple[Rulebook | None, dict[str, str]]:

@@ -8,13 +8,15 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from services import tokens
+from services.bodies import small_json
 from services.hub import Hub
-from services.policy_http import body_of, staff
+from services.policy_http import MAX_BODY_BYTES, staff
 from services.problems import RequestRefused
 from services.tokens import STAFF, STAFF_PREFIX, Authenticator
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 TOKEN_DAYS = 365
+FORM = 'send {"name": "…"}'
 
 
 def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None:
@@ -26,7 +28,7 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None
             raise RequestRefused(
                 403, "operator-only", "only the operator gives out staff tokens", hint="use the operator's token"
             )
-        name, now = _name(await body_of(request)), hub.clock()
+        name, now = _name(await small_json(request, MAX_BODY_BYTES, FORM)), hub.clock()
         expires = now + TOKEN_DAYS * 86_400_000
         token = await hub.store.write(lambda connection: _renew(connection, STAFF_PREFIX + name, now, expires))
         return web.json_response({"name": name, "token": token, "expires_ms": expires}, status=201)
@@ -42,7 +44,7 @@ def _name(document: object) -> str:
             "name-invalid",
             "a member of staff has a name of small letters, digits and `-`, which is not `staff`",
             where="/name",
-            hint='send {"name": "…"}',
+            hint=FORM,
         )
     return name
 

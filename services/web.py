@@ -11,6 +11,7 @@ from services import partners, policy_http, staff, transparency
 from services.accept import http as accept
 from services.accept.aliases import look_up
 from services.accept.inbox import insert
+from services.bodies import only_text
 from services.govern.policy import describe as rules
 from services.hub import Hub
 from services.migrate import is_current
@@ -24,7 +25,7 @@ from services.witness import http as witness
 def application(hub: Hub, wake_relay: Callable[[], None]) -> web.Application:
     """Every route of the hub. `wake_relay` is called after each stored submission."""
     authenticator = Authenticator(hub.store, hub.clock)
-    app = web.Application(middlewares=[problem_documents], client_max_size=hub.settings.max_body_bytes)
+    app = web.Application(middlewares=[problem_documents, only_text], client_max_size=hub.settings.max_body_bytes)
     accept.attach(app, hub, authenticator, wake_relay)
     share.attach(app, hub, authenticator)
     witness.attach(app, hub, authenticator, wake_relay, witness.Door(look_up, insert))

@@ -44,6 +44,7 @@ SHELLS = (
     "services/cli_rehearse.py",
     "services/cli_hub.py",
     "services/cli_withdraw.py",
+    "services/bodies.py",  # reads small bodies of requests
     "services/core.py",  # watches for new data
     "services/data.py",  # reads and installs the data of enrichment
     "services/directory.py",  # reads the agreements' files and numbers partners in the database

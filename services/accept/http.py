@@ -216,13 +216,15 @@ class _Door:
     async def withdraw(self, request: web.Request) -> web.Response:
         """Takes back what a source said, in JSON: see `schemas.withdrawal`. For what is not its own: `unknown`."""
         principal = await self.authenticator.authenticate(request)
-        agreement = await self._source(principal, request.query.get("source"), to_contribute=False)
+        source = self._named(principal, request.query.get("source"))
+        if source not in self.hub.directory.bit_of:  # who is no partner any more can take back what is still there
+            raise _unknown_source(source)
         # apart from submissions: however much a source is sending, it can take back
-        with self.intake.admitted(f"{agreement.id} withdraws") as received:
+        with self.intake.admitted(f"{source} withdraws") as received:
             body = await _body(request, self.hub.settings.max_body_bytes, received)
             async with self.parsers:
                 asked = await asyncio.to_thread(_withdrawal, body, self.hub.settings.max_body_bytes)
-            origin = Origin(str(uuid.uuid4()), agreement.id, self.hub.clock())
+            origin = Origin(str(uuid.uuid4()), source, self.hub.clock())
             found = await self._store_withdrawal(asked, origin)
         self.wake_relay()
         address = _address(origin.submission)
@@ -246,8 +248,18 @@ class _Door:
                 return found
         raise _busy("too many submissions of this source come at once")
 
-    async def _source(self, principal: Principal, asked: str | None, *, to_contribute: bool = True) -> Agreement:
-        """The agreement under which something comes in, in force `to_contribute`; raises `RequestRefused`."""
+    async def _source(self, principal: Principal, asked: str | None) -> Agreement:
+        """The agreement in force under which something comes in; raises `RequestRefused`."""
+        source = self._named(principal, asked)
+        agreement = self.hub.directory.agreements.get(source)
+        if agreement is None:
+            raise _unknown_source(source)
+        await self._check_contributes(agreement)
+        return agreement
+
+    @staticmethod
+    def _named(principal: Principal, asked: str | None) -> str:
+        """For whom the request speaks; raises `RequestRefused`."""
         if principal.scope == "partner":
             if asked is not None and asked != principal.name:
                 raise RequestRefused(
@@ -262,18 +274,7 @@ class _Door:
             raise RequestRefused(
                 400, "source-missing", "a staff token speaks for no source", where="source", hint="add ?source=ID"
             )
-        agreement = self.hub.directory.agreements.get(asked)
-        if agreement is None:
-            raise RequestRefused(
-                404,
-                "unknown-source",
-                f"there is no agreement with {clip(asked)!r}",
-                where="source",
-                hint="`tocsin partner list` shows the ids; an agreement is a file in the folder of agreements",
-            )
-        if to_contribute:
-            await self._check_contributes(agreement)
-        return agreement
+        return asked
 
     async def _check_contributes(self, agreement: Agreement) -> None:
         today = datetime.fromtimestamp(self.hub.clock() / 1000, UTC).date()
@@ -336,6 +337,16 @@ async def _body(request: web.Request, max_bytes: int, received: Callable[[int], 
             hint="compress it again, or send it uncompressed",
         ) from None
     return bytes(body)
+
+
+def _unknown_source(source: str) -> RequestRefused:
+    return RequestRefused(
+        404,
+        "unknown-source",
+        f"there is no agreement with {clip(source)!r}",
+        where="source",
+        hint="`tocsin partner list` shows the ids; an agreement is a file in the folder of agreements",
+    )
 
 
 def _consent(request: web.Request, source: str, secret: bytes) -> bytes | None:

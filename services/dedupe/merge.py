@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import orjson
+
+from schemas.fingerprint import named_fingerprint
 from schemas.known import Contribution, Known, Sent
 from schemas.report import Report, Withdrawn
 
@@ -251,6 +254,12 @@ def _succeed(before: Contribution, report: Report) -> Contribution:
 def _worded(word: Contribution) -> tuple[object, ...]:
     """What staff looked at who released it."""
     return word.object, *_marked(word), word.labels, word.value, word.references, word.context
+
+
+def wording(secret: bytes, word: Contribution) -> str:
+    """What stands for what staff look at (hex). Keyed: nobody can look for two words that have the same."""
+    text = orjson.dumps(_worded(word), option=orjson.OPT_SORT_KEYS).decode()
+    return named_fingerprint(secret, "release", text).hex()
 
 
 def _marked(word: Contribution) -> tuple[object, ...]:

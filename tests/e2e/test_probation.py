@@ -43,7 +43,12 @@ def test_items_of_a_new_source_are_released_one_by_one(tmp_path: Path) -> None:
             assert time.monotonic() < deadline, waiting
             time.sleep(0.1)
         assert {row["value"] for row in waiting} == {"one.slow.example", "two.slow.example"}
-        [one] = [row["id"] for row in waiting if row["value"] == "one.slow.example"]
+        [seen] = [row for row in waiting if row["value"] == "one.slow.example"]
+        one = f"{seen['id']}@{seen['version']}"
+        assert one in hub.tocsin("release").stdout
+        stale = hub.tocsin("release", f"{seen['id']}@{'0' * 32}", check=False)
+        assert (stale.returncode, "look again" in stale.stderr, held(hub)) == (1, True, [])
+        assert hub.tocsin("release", seen["id"], check=False).returncode == 2
         other = hub.tocsin("release", one, "--source", "kestrel")
         assert "0 released" in other.stdout
         assert "1 released" in hub.tocsin("release", one).stdout
@@ -52,5 +57,5 @@ def test_items_of_a_new_source_are_released_one_by_one(tmp_path: Path) -> None:
             time.sleep(0.1)
         assert ["one.slow.example" in line for line in now] == [True]
         assert "two.slow.example" in hub.tocsin("release").stdout
-        nothing = hub.tocsin("release", "indicator--00000000-0000-4000-8000-000000000000", check=False)
+        nothing = hub.tocsin("release", f"indicator--00000000-0000-4000-8000-000000000000@{'0' * 32}", check=False)
         assert (nothing.returncode, "nothing under this id" in nothing.stderr) == (1, True)

@@ -130,6 +130,24 @@ def test_how_many_is_the_greater_of_both_numbers(store: Store, before: int, afte
     assert now(store)[1].agreements["alpha"] == AMBER
 
 
+def test_what_was_confirmed_while_more_had_to_is_confirmed_anew_where_fewer_have_to(
+    store: Store,
+) -> None:
+    begin(store, book(GREEN, confirmations=2))
+    files = book(AMBER, confirmations=2)
+    confirm(store, files, "staff:a", "alpha")
+    fewer = book(AMBER, confirmations=1)
+    for staff in ("staff:a", "staff:b"):
+        waits = confirm(store, fewer, staff, "policy")
+    assert now(store) == (2, book(GREEN, confirmations=1))
+    assert waits.confirmed_by == {"alpha": ()}, "what one of two confirmed is not confirmed by one of one"
+    with store.engine.connect() as connection:
+        assert connection.execute(sa.select(confirmations)).all() == []
+    assert take(store, fewer).confirmed_by == {"alpha": ()}
+    confirm(store, fewer, "staff:a", "alpha")
+    assert now(store) == (3, fewer)
+
+
 def test_a_confirmation_is_for_what_was_shown(store: Store) -> None:
     begin(store, book(GREEN, confirmations=2))
     with pytest.raises(RequestRefused) as caught:
@@ -352,6 +370,37 @@ async def test_without_its_key_a_hub_does_not_serve(settings: Settings, store: S
     settings.policy_key_path.unlink()
     with pytest.raises(Misconfigured, match="key that signs"):
         await watched(open_hub(settings, store))
+
+
+@pytest.mark.parametrize("fault", ["key gone", "momentary"])
+async def test_what_could_not_be_taken_is_taken_when_it_can(
+    settings: Settings, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(inforce, "LOOK_SECONDS", 0.02)
+    hub = open_hub(settings, store)
+    watch = await watched(hub)
+    key = settings.policy_key_path.read_text()
+    read, faults = inforce.read_rulebook, [0]
+
+    def fails(_: Settings) -> Rulebook:
+        faults[0] += 1
+        raise OSError(5, "Input/output error")
+
+    if fault == "key gone":
+        settings.policy_key_path.unlink()
+    else:
+        monkeypatch.setattr(inforce, "read_rulebook", fails)
+    write(tmp_path, "clear")
+    await until(lambda: hub.policy_problem is not None)
+    assert hub.policy_problem and all(hub.policy_problem[name] for name in ("what", "hint"))
+    await until(lambda: fault == "key gone" or faults[0] > 2)
+    assert (hub.directory.version, tlp(hub)) == (1, "green")
+    # the files stay as they are: only what kept them from being taken goes
+    settings.policy_key_path.write_text(key)
+    monkeypatch.setattr(inforce, "read_rulebook", read)
+    await until(lambda: tlp(hub) == "clear")
+    assert hub.policy_problem is None
+    await watch.stop()
 
 
 async def test_what_cannot_be_read_ends_the_process(

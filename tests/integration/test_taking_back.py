@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from schemas.decision import Decision
+from schemas.decision import Decision, Judgement
 from schemas.fingerprint import Ioc, fingerprint
 from schemas.known import Known
 from schemas.outgoing import outgoing_id
@@ -23,11 +23,11 @@ from schemas.rejected import Rejected, encode
 from schemas.report import Report, with_seq
 from schemas.timestamps import format_time
 from schemas.topics import REPORTS
-from services.accept import withdrawing
+from services.accept import contributed, withdrawing
 from services.accept.framing import unpack
 from services.dedupe.merge import merge
 from services.hub import Hub
-from services.sealing import seal
+from services.sealing import seal, unseal
 from services.store import Store
 from services.tables import (
     aliases,
@@ -114,7 +114,8 @@ class World:
             }
             decision = Decision(
                 fingerprint=key.hex(), id=outgoing_id(item.type, key), type=item.type, kind=item.kind, epoch=1,
-                counter=1, at_ms=NOW_MS, policy="", numbering="n0", judgements=(), sealed=seal(SECRET, sealed),
+                counter=1, at_ms=NOW_MS, policy="", numbering="n0", sealed=seal(SECRET, sealed),
+                judgements=tuple(Judgement(source=source, groups=()) for source in item.contributions),
             )  # fmt: skip
             values.append(
                 {
@@ -191,6 +192,19 @@ async def test_what_became_of_a_withdrawal_is_told_as_of_any_submission(world: W
     assert (taken["id"], taken["fate"]) == (outgoing_id("indicator", domain("a.example")), "taken")
     assert (unknown["fate"], unknown["pointer"]) == ("skipped", "/ids/1")
     assert (await world.status(answer["id"], by="beta"))["code"] == "no-such-submission"
+
+
+@pytest.mark.parametrize("by", ["staff", "alpha"])
+async def test_who_is_no_partner_any_more_is_withdrawn_for(world: World, by: str) -> None:
+    await world.send(host(1, "a.example"))
+    left = {name: one for name, one in world.hub.directory.agreements.items() if name != "alpha"}
+    world.hub.directory = replace(world.hub.directory, agreements=left)
+    asked = {"why": "revoked", "ids": [id_of("indicator", 1)]}
+    source = {"source": "alpha"} if by == "staff" else {}
+    assert (await world.post(WITHDRAW, asked, by, 202, **source))["named"] == 1
+    assert await world.live() == set()
+    assert (await world.post(SUBMIT, bundle(host(2, "b.example")), by, 404, **source))["code"] == "unknown-source"
+    assert (await world.post(WITHDRAW, asked, "staff", 404, source="nobody"))["code"] == "unknown-source"
 
 
 async def test_what_is_sent_again_stays_withdrawn_until_it_is_newer(world: World) -> None:
@@ -315,6 +329,28 @@ async def test_what_still_waits_of_it_never_comes(world: World) -> None:
     await world.withdraw(submissions=[first])
     await world.send(host(1, "a.example"), thing("malware", 1, name="m", is_family=True))
     assert await world.live() == {"a.example", "malware"}
+
+
+async def test_what_is_anothers_is_neither_opened_nor_told_from_what_is_not_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.send(host(1, "a.example"), host(2, "mine.example"))
+    await world.send(host(1, "a.example"), host(2, "theirs.example"), by="beta")
+    await world.decide("a.example", "mine.example", "theirs.example")
+    opened: list[str] = []
+
+    def noted(secret: bytes, sealed: str) -> dict[str, Any]:
+        document = unseal(secret, sealed)
+        opened.append(document["value"])
+        return document
+
+    monkeypatch.setattr(contributed, "unseal", noted)
+    theirs, mine, both = (outgoing_id("indicator", domain(f"{n}.example")) for n in ("theirs", "mine", "a"))
+    strange = [outgoing_id("indicator", domain(f"{n}.none.example")) for n in range(100)]
+    answer = await world.withdraw(items=[*strange, theirs, mine, both])
+    assert (answer["named"], answer["unknown"]) == (2, [*strange, theirs])
+    assert sorted(opened) == ["a.example", "mine.example"], "one for each of its own, and no other"
+    assert await world.live("beta") == {"a.example", "theirs.example"}
 
 
 async def keep(world: World, id_: str, **fields: Any) -> None:

@@ -163,6 +163,9 @@ def test_a_difference_is_told_in_words(folder: Path, tmp_path: Path) -> None:
     assert (back.exit_code, back.stdout.startswith("WIDENS  meadow: is cleared up to TLP:GREEN")) == (1, True)
     assert run("policy", "diff", new, folder, "--accept", "horizon").exit_code == 1
     assert run("policy", "diff", new, folder, "--accept", "meadow").exit_code == 0
+    strange = run("policy", "diff", new, folder, "--accept", "medow")
+    assert strange.exit_code == 2
+    assert all(name in strange.output for name in ("medow", "horizon", "meadow", "policy"))
     told = json.loads(run("policy", "diff", new, folder, "--json").stdout)
     assert told["not_accepted"] == ["meadow"]
     assert told["changes"][0]["widens"] is True
