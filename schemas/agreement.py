@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Literal, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -211,11 +211,37 @@ def _read(model: type[M], text: str, file: str) -> M:
     except ValidationError as error:
         # a misspelt key is also a missing one; the misspelling is what can be shown
         first = min(error.errors(include_url=False), key=lambda e: e["type"] != "extra_forbidden")
-        path = [str(step) for step in first["loc"]]
+        # where several types are possible, pydantic names the one that it tried
+        path = [clip(step) for step in first["loc"] if not str(step).startswith("literal[")]
         where = f"{file}:{line_of(path, text)}"
-        what = f"{'.'.join(path) or 'the file'}: {first['msg']}"
+        what = f"{'.'.join(path) or 'the file'}: {_fault(first)}"
         more = f"; {error.error_count() - 1} more" if error.error_count() > 1 else ""
         raise Misconfigured("agreement-invalid", what + more, where=where, hint=_remedy(first["type"])) from None
+
+
+def _fault(error: Mapping[str, Any]) -> str:
+    """What pydantic found, for somebody who knows the file and not the software."""
+    found, context = error["type"], error.get("ctx", {})
+    value = clip(repr(error["input"])) if isinstance(error["input"], str | int | float | date) else "this"
+    said = {
+        "extra_forbidden": "there is no such key",
+        "missing": "is missing",
+        "literal_error": f"{value} is not one of {str(context.get('expected', '')).replace(' or ', ', ')}",
+        "string_pattern_mismatch": f"{value} has another form than it should: {context.get('pattern')}",
+        "greater_than_equal": f"{value} is less than {context.get('ge')}",
+        "greater_than": f"{value} is not more than {context.get('gt')}",
+        "less_than_equal": f"{value} is more than {context.get('le')}",
+        "too_long": f"has more than {context.get('max_length')} entries",
+        "string_type": f"{value} is no text",
+        "tuple_type": f"{value} is no list",
+        "model_type": f"{value} is no table",
+        "dict_type": f"{value} is no table",
+        "bool_parsing": f"{value} is neither true nor false",
+        "bool_type": f"{value} is neither true nor false",
+    }
+    kind = "whole number" if found.startswith("int_") else "date" if found.startswith("date_") else ""
+    otherwise = f"{value} is no {kind}" if kind else error["msg"].removeprefix("Value error, ")
+    return clip(said.get(found, otherwise), 400)
 
 
 def _remedy(kind: str) -> str:

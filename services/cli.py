@@ -180,7 +180,7 @@ def push(
     else:
         for s in taken:
             counted = {"taken": "taken", "waiting": "wait for what they refer to"}
-            counted |= {"refused": "refused", "skipped": "name no item"}
+            counted |= {"refused": "refused", "skipped": "left out (the submission says why)"}
             said = ", ".join(f"{s[name]} {words}" for name, words in counted.items() if s[name]) or "nothing in it"
             click.echo(f"{Path(s['file']).name}: {said} ({s['format']}; submission {s['id']})")
             for note in s["notes"]:

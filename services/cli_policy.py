@@ -196,6 +196,11 @@ async def _accept(hub: HubClient, names: tuple[str, ...]) -> None:
     body = {"hash": pending["hash"], "names": list(names)}
     after = await hub.post("/api/v1/policy/confirmations", orjson.dumps(body))
     left = {one["name"]: one for one in (after["pending"] or {"names": []})["names"]}
+    for one in pending["names"]:
+        now = left[one["name"]]["confirmed_by"] if one["name"] in left else one["confirmed_by"]
+        if lapsed := sorted(set(one["confirmed_by"]) - set(now)):
+            what = "what it was for, or how many must confirm, has changed"
+            click.echo(f"{one['name']}: the confirmation by {', '.join(lapsed)} has lapsed: {what}", err=True)
     for name in names:
         if name in left:
             count = f"{len(left[name]['confirmed_by'])} of {after['pending']['needed']} confirmations"

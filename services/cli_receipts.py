@@ -83,7 +83,7 @@ def expected(what: str | None, limit: int, as_json: bool) -> None:
         return
     for kind, rows in found.items():
         for row in rows:
-            again = f", reminded {row['reminded']} times" if row.get("reminded") else ""
+            again = f", reminded {_times(row['reminded'])}" if row.get("reminded") else ""
             click.echo(f"{row['id']}  {WHAT[kind]}, since {row['since']}{again}")
     if not any(found.values()):
         click.echo("nothing is waited for", err=True)
@@ -111,6 +111,10 @@ def show(item: str, as_json: bool) -> None:
         click.echo(f"{row['partner']:<20} {row['status']} at {row['time']}{knows}{reason}")
     if not rows:
         click.echo("nobody said anything of it", err=True)
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number:,} times"
 
 
 async def _pages(hub: HubClient, what: str, limit: int) -> list[dict[str, Any]]:

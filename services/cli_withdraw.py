@@ -61,7 +61,10 @@ def withdraw(
 
 def _say(answer: dict[str, Any], named: str, wait: bool) -> None:
     items = f"{answer['named']:,} item{'' if answer['named'] == 1 else 's'}"
-    state = "withdrawn; the feeds show it" if wait else "named; their withdrawal is on its way"
+    if answer["named"]:
+        state = "withdrawn; the feeds show it" if wait else "named; the withdrawal is on its way"
+    else:
+        state = "withdrawn: nothing that was shared has such a name"
     click.echo(f"{items} {state} (submission {answer['id']})")
     if named == "consent":
         click.echo("what comes under this consent from now on is refused")

@@ -107,6 +107,9 @@ def _of_agreement(name: str, old: Agreement | None, new: Agreement | None) -> It
         return
     if old is None and new is not None:
         yield Change(name, f"is a new partner: {_introduced(new)}", True)
+    elif old is not None and new is not None and old == _narrower_agreement(new, None):
+        # taken away, which waits for its confirmation, and put back
+        yield Change(name, f"is a partner again, as before it was taken away: {_introduced(new)}", True)
     elif new is None and old is not None:
         what = "is no partner any more: it gets withdrawals only, and nothing of its is shared"
         yield Change(name, what + _suspicions_lost(old.contributes, None), _loses_suspicions(old.contributes, None))

@@ -19,7 +19,9 @@ def journey(answer: Mapping[str, Any], rules: Mapping[str, str]) -> str:
 
 
 def _item(item: Mapping[str, Any], rules: Mapping[str, str]) -> str:
-    lines = [f"{item['kind']} {item['value']}  ({item['id']})", *_known(item)]
+    copies = [copy for row in item["partners"] for copy in row["feed"]]
+    known_as = _known_as(item["id"], [copy["object"]["id"] for copy in copies])
+    lines = [f"{item['kind']} {item['value'] or '(withdrawn)'}  ({known_as})", *_known(item)]
     if item.get("policy"):
         lines.append(f"  decided   under policy {item['policy'][:16]}")
     used: set[str] = set()
@@ -27,17 +29,25 @@ def _item(item: Mapping[str, Any], rules: Mapping[str, str]) -> str:
         copies = row["feed"]
         live = [copy["object"] for copy in copies if copy["live"]]
         if live:
-            lines.append(f"  + {row['partner']:<16} got {_form(live[0])}")
+            under = "" if live[0]["id"] == known_as else f", as {live[0]['id']}"
+            lines.append(f"  + {row['partner']:<16} got {_form(live[0])}{under}")
             if row.get("obligations"):
                 lines.append(f"      without: {_obligations(row['obligations'])}  ({', '.join(row['rules'])})")
                 used |= set(row["rules"])
         elif copies:
-            lines.append(f"  x {row['partner']:<16} was told that it is withdrawn")
+            ids = [id_ for copy in copies if (id_ := copy["object"]["id"]) != known_as]
+            under = f", as {', '.join(ids[:MAX_SHOWN])}" if ids else ""
+            lines.append(f"  x {row['partner']:<16} was told that it is withdrawn{under}")
         else:
             lines.append(f"  - {row['partner']:<16} {row['outcome']}: {', '.join(row['rules'])}")
             used |= set(row["rules"])
     lines += [f"      {rule}: {rules.get(rule, '')}" for rule in sorted(used)]
     return "\n".join(lines)
+
+
+def _known_as(next_id: str, held: list[str]) -> str:
+    """An id that somebody has: the decision's is that of the next sending, where all that was sent is withdrawn."""
+    return next_id if next_id in held or not held else held[0]
 
 
 def _obligations(obligations: Mapping[str, str]) -> str:
@@ -170,7 +180,11 @@ def _owed(owes: Mapping[str, Any]) -> Iterator[str]:
         return f"{owes[name]:,}{'+' if name in owes['more'] else ''}"
 
     if owes["withdrawals"]:
-        reminded = f" ({owes['reminders']:,} reminders so far)" if owes["reminders"] else ""
+        reminded = (
+            f" ({owes['reminders']:,} reminder{'' if owes['reminders'] == 1 else 's'} so far)"
+            if owes["reminders"]
+            else ""
+        )
         yield f"withdrawals not acknowledged {number('withdrawals')}, since {owes['oldest_hours']} h{reminded}"
     if owes["acknowledge"]:
         yield f"overdue to acknowledge {number('acknowledge')}"

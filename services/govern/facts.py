@@ -205,6 +205,8 @@ def provenance(facts: Facts, source: str, compiled: Compiled) -> dict[str, Any]:
     }
     if facts.contribution.withdrawn:
         shown["withdrawn"] = [facts.contribution.withdrawn, "the source's withdrawal"]
+    if facts.contribution.withdrawn == "consent":
+        shown["consent"] = [facts.consent, "the source's withdrawal"]
     if facts.enriched:
         shown["category_found"] = [facts.enriched, "enrichment"]
     if facts.granular:

@@ -84,6 +84,7 @@ def test_each_way_reaches_those_who_have_it_and_nobody_else(
     assert len(feed(hub, "meadow")) == before
     [item] = json.loads(hub.tocsin("explain", tombstone["id"], "--json").stdout)["items"]
     assert item["value"] == ""
+    assert f"({tombstone['id']})" in hub.tocsin("explain", tombstone["id"]).stdout.splitlines()[0]
     outcomes = {one["partner"]: one["outcome"] for one in item["partners"]}
     assert (outcomes["horizon"], outcomes["meadow"]) == (outcome, "deny")
 
@@ -107,6 +108,7 @@ def test_nothing_more_is_taken_under_a_consent_that_was_withdrawn(hub: RunningHu
 def test_what_is_not_the_sources_own_is_not_known(hub: RunningHub) -> None:
     said = withdraw(hub, "indicator--00000000-0000-4000-8000-999999999999", check=False)
     assert (said.returncode, said.stdout[:8]) == (1, "0 items ")
+    assert "nothing that was shared has such a name" in said.stdout
     assert "sent nothing under this name" in said.stderr
     usage = withdraw(hub, "x", "--consent", "--why", "revoked", check=False)
     assert (usage.returncode, "leave --why out" in usage.stderr) == (2, True)

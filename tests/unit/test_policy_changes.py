@@ -582,3 +582,11 @@ def test_a_key_that_nobody_thought_of_widens_and_waits(monkeypatch: pytest.Monke
     assert told(dark, bright) == told(bright, dark) == {"alpha": True}
     held = in_force(dark, bright, ()).agreements["alpha"].receives
     assert isinstance(held, Later) and held.glow == 0
+
+
+def test_what_was_taken_away_and_put_back_is_told_as_one_change() -> None:
+    gone = world_agreement("alpha", contributes={"reliability": "A"})
+    held = in_force(book(gone), book(), ())
+    [change] = changes(held, book(gone))
+    assert (change.name, change.widens) == ("alpha", True)
+    assert change.what.startswith("is a partner again, as before it was taken away: Alpha, ngo in XN")

@@ -104,3 +104,40 @@ def test_status_says_what_partners_owe(owes: dict[str, Any], said: str) -> None:
         "partners": [row],
     }
     assert overview(answer).splitlines()[-1] == f"  {'alpha':<20} {said}"
+
+
+def copy(id_: str, live: bool) -> dict[str, Any]:
+    return {"live": live, "object": {"id": id_, "type": "indicator", "created": "2026-11-02T09:00:00.000Z"}}
+
+
+def row(name: str, *copies: dict[str, Any]) -> dict[str, Any]:
+    return {"partner": name, "outcome": "deny", "rules": ["F07"], "feed": list(copies)}
+
+
+def test_a_withdrawn_item_is_told_by_the_id_that_was_sent() -> None:
+    partners = [row("alpha", copy("indicator--0", False)), row("beta", copy("indicator--b", False)), row("gamma")]
+    assert told(value="", partners=partners)[:4] == [
+        "domain (withdrawn)  (indicator--0)",
+        "  x alpha            was told that it is withdrawn",
+        "  x beta             was told that it is withdrawn, as indicator--b",
+        "  - gamma            deny: F07",
+    ]
+
+
+def test_who_has_it_under_an_id_of_its_own_is_told_with_that() -> None:
+    partners = [row("alpha", copy("indicator--1", True)), row("beta", copy("indicator--b", True))]
+    first, alpha, beta = told(partners=partners)[:3]
+    assert first.endswith("(indicator--1)")
+    assert ("indicator--" in alpha, beta.endswith(", as indicator--b")) == (False, True)
+
+
+def test_one_reminder_is_one() -> None:
+    answer: dict[str, Any] = {
+        "counts": {}, "outbox": 0, "rejected": 0, "policy": "0" * 64, "policy_version": 1,
+        "policy_problem": None, "policy_waits": [],
+        "partners": [
+            {"id": "a", "suspended": False, "receives": True,
+             "owes": {**OWES, "withdrawals": 1, "oldest_hours": 25, "reminders": 1}}
+        ],
+    }  # fmt: skip
+    assert overview(answer).endswith("since 25 h (1 reminder so far)")

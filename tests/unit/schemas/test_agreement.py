@@ -112,6 +112,33 @@ def test_an_error_names_file_line_and_key(old: str, new: str, line: int, what: s
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (
+            'kind = "ngo"',
+            'kind = "army"',
+            "partner.kind: 'army' is not one of 'platform', 'government', 'ngo', 'cert'",
+        ),
+        ("ends = 2027-01-01", "ends = 2026-01-01", "partner: `ends` must be later than `starts`"),
+        ("ends = 2027-01-01", 'ends = "never"', "partner.ends: 'never' is no date"),
+        ("controlled_by = []\n", "", "partner.controlled_by: is missing"),
+        ("max_age_days = 180", "max_age_days = -1", "receives.max_age_days: -1 is less than 0"),
+        ("max_age_days = 180", 'max_age_days = "x"', "receives.max_age_days: 'x' is no whole number"),
+        ("[contributes]", "[contributions]", "contributions: there is no such key"),
+        ("controlled_by = []", 'controlled_by = "XN"', "partner.controlled_by: 'XN' is no list"),
+        ('"spyware"]', '"malware"]', "receives.categories.1: 'malware' is not one of 'shutdown'"),
+    ],
+)
+def test_an_error_is_told_in_words_of_the_file(old: str, new: str, what: str) -> None:
+    text = PARTNER + RECEIVES + CONTRIBUTES
+    assert text.count(old) == 1
+    with pytest.raises(Misconfigured) as caught:
+        agreement(text.replace(old, new))
+    assert caught.value.what.startswith(what)
+    assert not any(word in caught.value.what for word in ("Input", "Value error", "literal["))
+
+
 def test_published_needs_clear() -> None:
     defaults = 'defaults = { tlp = "clear", consent = "not-required", published = true }'
     text = PARTNER + CONTRIBUTES.replace('defaults = { tlp = "green", consent = "not-required" }', defaults)
