@@ -10,7 +10,7 @@ from aiohttp import hdrs, web
 
 from schemas.errors import BodyRefused, clip
 from schemas.safejson import loads
-from services.problems import Handler, RequestRefused
+from services.problems import OWN_ERRORS, Handler, RequestRefused
 
 TIMEOUT_SECONDS = 30
 MAX_DEPTH = 8
@@ -48,7 +48,12 @@ async def small_json(request: web.Request, max_bytes: int, hint: str) -> Any:
 
 @web.middleware
 async def only_text(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """aiohttp middleware: what is addressed by no text is not there, and a parameter that is none is refused."""
+    """aiohttp middleware: what is addressed by no text is not there, and a parameter that is none is refused.
+
+    Paths with errors of their own look at what they take themselves.
+    """
+    if request.path.startswith(OWN_ERRORS):
+        return await handler(request)
     if NO_TEXT(request.path):
         raise web.HTTPNotFound
     for name, value in request.query.items():
