@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UUID = "00000000-0000-4000-8000-000000000000"
 ID = f"indicator--{UUID}"
 MAX_BODY_BYTES = 256 * 1024
-POSTS = {
+POSTS: dict[str, dict[str, Any]] = {
     "/api/v1/withdrawals": {"why": "revoked", "items": [ID]},
     "/api/v1/receipts": {"item": ID, "status": "acted"},
     "/api/v1/policy/confirmations": {"hash": "0" * 64, "names": ["meadow"]},
