@@ -14,7 +14,7 @@ connector's failure from all others. Everything may come twice, since a crash re
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -115,7 +115,7 @@ class Pulled(NamedTuple):
 class Puller(Protocol):
     """Fetches what a partner's system has to say."""
 
-    def pull(self, checkpoint: Mapping[str, Any]) -> AsyncIterator[Pulled]:
+    def pull(self, checkpoint: Mapping[str, Any]) -> AsyncGenerator[Pulled]:
         """What is new since `checkpoint` (empty at first), in pieces. Raises `PartnerFailed`; what was yielded
         before that is kept. May be cancelled at any moment."""
         ...

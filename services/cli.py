@@ -15,6 +15,8 @@ import click
 from schemas.errors import TocsinError, Unavailable
 from services import cli_rehearse, telling
 from services import demo as demo_feed
+from services.cli_connector import connector as connector_commands
+from services.cli_connector import pull
 from services.cli_data import data as data_commands
 from services.cli_hub import ask as _ask
 from services.cli_hub import progress as _bar
@@ -32,9 +34,10 @@ from services.settings import Settings
 
 MAX_REFUSALS_SHOWN = 5
 SETTINGS_HELP = """Settings come from the environment: TOCSIN_DATA, TOCSIN_BROKER, TOCSIN_KAFKA_SECURITY,
-TOCSIN_DATABASE, TOCSIN_AGREEMENTS, TOCSIN_POLICY, TOCSIN_POLICY_KEY_FILE, TOCSIN_SECRET_FILE, TOCSIN_LISTEN,
-TOCSIN_LOG, TOCSIN_MAX_BODY_BYTES, TOCSIN_STATE, TOCSIN_WINDOW_SECONDS. Commands that talk to a hub find it at
-TOCSIN_URL and use TOCSIN_TOKEN, or the operator's token that `tocsin up` leaves in the data directory."""
+TOCSIN_DATABASE, TOCSIN_AGREEMENTS, TOCSIN_POLICY, TOCSIN_POLICY_KEY_FILE, TOCSIN_CONNECTORS, TOCSIN_SECRET_FILE,
+TOCSIN_LISTEN, TOCSIN_LOG, TOCSIN_MAX_BODY_BYTES, TOCSIN_STATE, TOCSIN_WINDOW_SECONDS. Commands that talk to a hub
+find it at TOCSIN_URL and use TOCSIN_TOKEN, or the operator's token that `tocsin up` leaves in the data
+directory."""
 
 
 def main() -> None:
@@ -76,7 +79,7 @@ def up(data: Path | None, port: int | None) -> None:
     Example: tocsin up --data ./data --port 9000
     """
     listen = None if port is None else f"127.0.0.1:{port}"
-    _run(_settings(data=data, listen=listen), ("serve", "core", "share", "witness"), migrate=True)
+    _run(_settings(data=data, listen=listen), ("serve", "core", "share", "witness", "connect"), migrate=True)
 
 
 @cli.command()
@@ -89,9 +92,9 @@ def serve() -> None:
 
 
 @cli.command()
-@click.argument("stages", nargs=-1, required=True, type=click.Choice(["core", "share", "witness"]))
+@click.argument("stages", nargs=-1, required=True, type=click.Choice(["core", "share", "witness", "connect"]))
 def worker(stages: tuple[str, ...]) -> None:
-    """Run stages (production): core is dedupe, enrich and govern in one.
+    """Run stages (production): core is dedupe, enrich and govern in one, connect runs the connectors.
 
     Example: tocsin worker core
     """
@@ -381,6 +384,8 @@ def demo() -> None:
     click.echo("\n".join(_ask(work)))
 
 
+cli.add_command(connector_commands)
+cli.add_command(pull)
 cli.add_command(data_commands)
 cli.add_command(policy_commands)
 cli.add_command(receipt_commands)

@@ -18,10 +18,13 @@ from pathlib import Path
 
 from aiohttp import web
 
+from connectors.registry import CONNECTORS
 from schemas.errors import Misconfigured
 from schemas.topics import TOPICS
 from services import directory, inforce, tokens
 from services.accept.agent import Relay
+from services.accept.door import Door
+from services.connect import ConnectService
 from services.core import CoreService
 from services.govern.agent import PostSink
 from services.govern.policy import describe
@@ -39,7 +42,7 @@ from services.stream.types import Service, Streams
 from services.web import application
 from services.witness.agent import WitnessSink
 
-PARTS = ("serve", CORE, "share", "witness")
+PARTS = ("serve", CORE, "share", "witness", "connect")
 log = logging.getLogger("tocsin")
 
 
@@ -110,10 +113,10 @@ async def run(settings: Settings, parts: tuple[str, ...], *, migrate: bool, read
         await watch.start()
         stack.push_async_callback(watch.stop)
         services: list[Service] = []
+        relay = Relay(hub, streams) if "serve" in parts else None
         for part in PARTS[1:]:
             if part in parts:
-                services += _workers(part, hub, streams)
-        relay = Relay(hub, streams) if "serve" in parts else None
+                services += _workers(part, hub, streams, relay)
         if relay:
             services.append(relay)
         for service in services:
@@ -145,9 +148,11 @@ async def migrate(settings: Settings, *, check: bool) -> bool:
     return True
 
 
-def _workers(part: str, hub: Hub, streams: Streams) -> list[Service]:
+def _workers(part: str, hub: Hub, streams: Streams, relay: Relay | None) -> list[Service]:
     if part == CORE:
         return [CoreService(hub, streams), streams.run(PostSink(hub, streams))]
+    if part == "connect":
+        return [ConnectService(hub, CONNECTORS, Door(hub, relay.wake.set if relay else lambda: None))]
     if part == "share":
         return [streams.run(ShareSink(hub)), Reminder(hub)]
     return [streams.run(WitnessSink(hub))]

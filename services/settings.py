@@ -26,6 +26,7 @@ class Settings(BaseModel):
     secret_file: Path | None = None
     listen: str = Field(default="127.0.0.1:8080", pattern=r"^[^:]+:\d{1,5}$|^\[[0-9a-fA-F:]+\]:\d{1,5}$")
     log: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    connectors: Path = Path("deploy/connectors.toml")
     window_seconds: int = Field(default=60, ge=0, le=86_400)
     max_body_bytes: int = Field(default=16 * 1024 * 1024, ge=1024)
     url: str = "http://127.0.0.1:8080"

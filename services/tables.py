@@ -9,6 +9,8 @@ INBOX_ORDER_LOCK = 0x70C51
 """PostgreSQL advisory lock: submissions become visible in the order of their numbers."""
 RELAY_LOCK = 0x70C52
 """PostgreSQL advisory lock, held by a process as long as it relays: no two locks may have one number."""
+CONNECT_LOCK = 0x70C54
+"""PostgreSQL advisory lock, held by the one process that runs connectors."""
 POLICY_LOCK = 0x70C53
 """PostgreSQL advisory lock: one process at a time makes a version of the policy."""
 # SQLite gives rising row numbers only to a column of exactly this type
@@ -258,6 +260,43 @@ marks = Table(  # by recipient: up to which `added` of its feed nothing is owed,
     Column("acknowledged", BigInteger, nullable=False),
     Column("acted", BigInteger, nullable=False),
     Column("reminders", BigInteger, nullable=False),  # how often it was reminded of a withdrawal
+)
+
+connectors = Table(  # how each connector is doing that was ever set up
+    "connectors",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("connector", Text, nullable=False),
+    Column("partner", Text, nullable=False),
+    Column("does", Text, nullable=False),  # push | publish | pull
+    Column("destination", Text, nullable=False),  # digest of where things go; empty where nothing does
+    Column("accepted", Text, nullable=False),  # the one that staff let start
+    Column("health", Text, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Column("tried_ms", BigInteger, nullable=False),
+    Column("done_ms", BigInteger, nullable=False),
+    Column("next_ms", BigInteger, nullable=False),
+    Column("asked_ms", BigInteger, nullable=False),  # when somebody asked that it runs now
+    Column("failures", Integer, nullable=False),  # in a row
+    Column("problem", Text, nullable=False),  # JSON: code, what, where, hint
+    Column("checkpoint", Text, nullable=False),  # JSON: from where its next pull goes on
+    Column("mark", BigInteger, nullable=False),  # µs: up to which `added` its partner's feed was gone through
+    Column("went", BigInteger, nullable=False),  # rows delivered, or items taken
+    Column("refused", BigInteger, nullable=False),
+)
+deliveries = Table(  # rows of a feed that are not through, or were through before others; nothing of their contents
+    "deliveries",
+    metadata,
+    Column("name", Text, primary_key=True),  # of the connector
+    Column("stix_id", Text, primary_key=True),
+    Column("added", BigInteger, nullable=False),
+    Column("live", Boolean, nullable=False),
+    Column("standing", Text, nullable=False),  # done | pending | dead
+    Column("tries", Integer, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("next_ms", BigInteger, nullable=False),
+    Column("code", Text, nullable=False),
+    Index("deliveries_by_time", "name", "standing", "next_ms"),
 )
 
 # -- witness ----------------------------------------------------------------------------------------------

@@ -165,12 +165,48 @@ def overview(answer: Mapping[str, Any]) -> str:
         f"errors in rules         {counts.get('errors', 0):,}"
         + ("  <- `tocsin explain ITEM --json` names them" if counts.get("errors") else ""),
         *_policy(answer),
+        *(["connectors", *(f"  {line}" for line in said)] if (said := connectors(answer["connectors"])) else []),
         "partners",
     ]
     for row in answer["partners"]:
         state = "suspended" if row["suspended"] else "receives" if row["receives"] else "receives nothing"
         lines.append(f"  {row['id']:<20} {'; '.join([state, *_owed(row['owes'])])}")
     return "\n".join(lines)
+
+
+def connectors(answer: Mapping[str, Any]) -> list[str]:
+    """The answer of `GET /api/v1/connectors` for a person."""
+    said = []
+    if problem := answer["problem"]:
+        said.append(
+            f"file NOT TAKEN, the old one goes on: {problem['where']}: {problem['what']} ({problem['hint']})"
+        )
+    for one in answer["connectors"]:
+        verb = {"push": "delivered", "publish": "written", "pull": "taken"}[one["does"]]
+        counted = [f"{one['went']:,} {verb}"] if one["does"] != "publish" else []
+        counted += [f"{one['refused']:,} refused"] if one["refused"] else []
+        counted += [f"{one['pending']:,} to be tried again"] if one["pending"] else []
+        last = f"last {moment(one['done_ms'])}" if one["done_ms"] else "never yet"
+        said.append(
+            f"{one['name']:<20} {one['health']:<8} {one['connector']} {one['does']}, {one['partner']}: "
+            + ", ".join([*counted, last])
+        )
+        if one["health"] == "waits":
+            said.append(f"  <- it sends nothing until `tocsin connector accept {one['name']}`")
+        if problem := one["problem"]:
+            where = f"{problem['where']}: " if problem["where"] else ""
+            hint = f" ({problem['hint']})" if problem["hint"] else ""
+            said.append(
+                f"  {one['failures']} failures since {moment(one['since_ms'])}: {where}{problem['what']}{hint}; "
+                f"next try {moment(one['next_ms'])}"
+            )
+        if one["dead"]:
+            said.append(f"  {one['dead']:,} given up  <- `tocsin connector retry {one['name']}`")
+    return said
+
+
+def moment(ms: int) -> str:
+    return format_time(ms)[:19].replace("T", " ")
 
 
 def _owed(owes: Mapping[str, Any]) -> Iterator[str]:

@@ -7,9 +7,10 @@ from importlib.metadata import version
 
 from aiohttp import web
 
-from services import partners, policy_http, staff, transparency
+from services import connect_http, partners, policy_http, staff, transparency
 from services.accept import http as accept
 from services.accept.aliases import look_up
+from services.accept.door import Door
 from services.accept.inbox import insert
 from services.bodies import only_text
 from services.govern.policy import describe as rules
@@ -18,6 +19,7 @@ from services.migrate import is_current
 from services.openapi import describe
 from services.problems import problem_documents
 from services.share import http as share
+from services.share import stream_sse
 from services.tokens import Authenticator
 from services.witness import http as witness
 
@@ -26,12 +28,14 @@ def application(hub: Hub, wake_relay: Callable[[], None]) -> web.Application:
     """Every route of the hub. `wake_relay` is called after each stored submission."""
     authenticator = Authenticator(hub.store, hub.clock)
     app = web.Application(middlewares=[problem_documents, only_text], client_max_size=hub.settings.max_body_bytes)
-    accept.attach(app, hub, authenticator, wake_relay)
+    accept.attach(app, hub, authenticator, Door(hub, wake_relay))
     share.attach(app, hub, authenticator)
+    stream_sse.attach(app, hub, authenticator)
     witness.attach(app, hub, authenticator, wake_relay, witness.Door(look_up, insert))
     partners.attach(app, hub, authenticator)
     staff.attach(app, hub, authenticator)
     policy_http.attach(app, hub, authenticator, rules())
+    connect_http.attach(app, hub, authenticator)
     transparency.attach(app, hub)
 
     async def healthz(_request: web.Request) -> web.Response:

@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from schemas.agreement import Agreement, Policy
 from schemas.topics import Topic
 from services.accept import http as accept_http
+from services.accept.door import Door
 from services.hub import Directory, Hub
 from services.problems import problem_documents
 from services.settings import Settings
@@ -117,6 +118,6 @@ async def rows(hub: Hub, table: sa.Table) -> list[sa.Row[Any]]:
 async def accept_client(hub: Hub) -> AsyncIterator[TestClient[web.Request, web.Application]]:
     """A client of a server that has the door, and nothing else."""
     app = web.Application(middlewares=[problem_documents])
-    accept_http.attach(app, hub, Authenticator(hub.store, hub.clock), lambda: None)
+    accept_http.attach(app, hub, Authenticator(hub.store, hub.clock), Door(hub, lambda: None))
     async with TestClient(TestServer(app)) as client:
         yield client

@@ -29,14 +29,19 @@ SHELLS = (
     "services/accept/aliases.py",  # what is kept of a source: its ids, what waits, its snapshots
     "services/accept/consents.py",  # which consents were withdrawn, and what is erased with them
     "services/accept/contributed.py",  # what a source contributed, in all tables that say so
+    "services/accept/door.py",  # the way in, whoever brings something
+    "services/accept/pull.py",  # takes in what connectors fetch
+    "services/share/deliver.py",  # hands feeds to connectors
     "services/share/feeds.py",  # the feeds' tables
     "services/share/receipts.py",  # the table of what recipients say and owe
     "services/share/receipts_http.py",  # their part of the HTTP interface
     "services/witness/releases.py",  # what staff release of sources on probation
+    "services/share/stream_sse.py",  # the feed as a stream over HTTP
     "services/share/taxii*.py",  # the TAXII part of the HTTP interface
     # of the whole hub
     "connectors/http.py",  # the one outgoing HTTP client
     "services/cli.py",
+    "services/cli_connector.py",
     "services/cli_data.py",
     "services/cli_policy.py",
     "services/cli_receipts.py",
@@ -45,15 +50,20 @@ SHELLS = (
     "services/cli_hub.py",
     "services/cli_withdraw.py",
     "services/bodies.py",  # reads small bodies of requests
+    "services/connect.py",  # runs the connectors
+    "services/connect_http.py",
+    "services/connector_states.py",  # their tables
     "services/core.py",  # watches for new data
     "services/data.py",  # reads and installs the data of enrichment
     "services/directory.py",  # reads the agreements' files and numbers partners in the database
     "services/hub.py",  # holds the clock that is handed on
     "services/hubclient.py",
+    "services/instances.py",  # reads which connectors are set up
     "services/inforce.py",  # watches the policy's files and its table
     "services/migrate.py",
     "services/migrations/*",
     "services/owed.py",  # counts what recipients owe, for share and for witness
+    "services/only_one.py",  # locks between processes
     "services/openapi.py",  # describes the routes of the application
     "services/partners.py",
     "services/policies.py",  # the tables of the policy
@@ -78,6 +88,7 @@ WIRING = (
     "services/cli.py",
     "services/cli_data.py",
     "services/cli_rehearse.py",
+    "services/connect.py",
     "services/core.py",
     "services/data.py",
     "services/pipeline.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,7 +72,7 @@ class SamplePuller:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def pull(self, checkpoint: Mapping[str, Any]) -> AsyncIterator[Pulled]:
+    async def pull(self, checkpoint: Mapping[str, Any]) -> AsyncGenerator[Pulled]:
         seen = dict(checkpoint.get("seen", {}))
         try:
             for file in await asyncio.to_thread(lambda: sorted(self._folder.glob("*.json"))):

@@ -7,15 +7,13 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-import sqlalchemy as sa
-from sqlalchemy import Connection
-
 from schemas.reference import is_letter
 from schemas.report import with_seq
 from schemas.topics import REJECTED, REPORTS, Topic
 from services.accept.framing import Parcel
 from services.accept.inbox import Positions, Waiting, mark_relayed, next_waiting
 from services.hub import Hub
+from services.only_one import OnlyOne
 from services.stream.types import Message, Streams
 from services.tables import RELAY_LOCK
 
@@ -61,7 +59,7 @@ class Relay:
 
     async def _run(self) -> None:
         look_seconds = LOOK_SECONDS[self._hub.store.is_sqlite]
-        with _OnlyRelay(self._hub) as only:
+        with OnlyOne(self._hub.store, RELAY_LOCK) as only:
             while True:
                 self.wake.clear()
                 while await asyncio.to_thread(only.held) and await self._round():
@@ -110,44 +108,3 @@ def _keep_last(positions: Positions, seqs: Sequence[int], places: Sequence[tuple
     for seq, (partition, offset) in zip(seqs, places, strict=True):
         of_submission = positions[seq]
         of_submission[partition] = max(offset, of_submission.get(partition, -1))
-
-
-class _OnlyRelay:
-    """Holds PostgreSQL's advisory lock, so that one relay at a time keeps the order. SQLite has one process.
-
-    If the connection breaks, the lock is gone and another relay may take over; a round that is under way then
-    repeats what the other sends, which is harmless.
-    """
-
-    def __init__(self, hub: Hub) -> None:
-        self._engine = None if hub.store.is_sqlite else hub.store.engine
-        self._connection: Connection | None = None
-
-    def __enter__(self) -> _OnlyRelay:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._drop()
-
-    def held(self) -> bool:
-        """Takes the lock if it is free; true while we have it. Blocks: call it in a thread."""
-        if self._engine is None:
-            return True
-        try:
-            if self._connection is not None:
-                self._connection.execute(sa.select(1))
-                return True
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            if connection.scalar(sa.select(sa.func.pg_try_advisory_lock(RELAY_LOCK))):
-                self._connection = connection
-                return True
-            connection.close()
-        except sa.exc.OperationalError:
-            self._drop()
-        return False
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.invalidate()  # the lock is the session's: it must not go back into the pool
-            self._connection.close()
-            self._connection = None

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import re
-import uuid
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -18,24 +15,20 @@ from aiohttp import hdrs, web
 from aiohttp.http_exceptions import ContentEncodingError
 
 from schemas.agreement import Agreement
-from schemas.errors import BodyRefused, ItemRefused, clip
+from schemas.errors import BodyRefused, clip
 from schemas.outgoing import outgoing_id
 from schemas.rejected import Rejected
 from schemas.safejson import loads
 from schemas.timestamps import format_time
 from schemas.withdrawal import MAX_CONSENT_CHARS, Withdrawal, spelled
 from schemas.withdrawal import read as read_withdrawal
-from services.accept import consents, formats
-from services.accept.aliases import look_up
-from services.accept.contributed import Asker
-from services.accept.contributed import look_up as contributed
-from services.accept.inbox import Stored, find_submission, is_suspended, store_submission
-from services.accept.names import NOTHING, Asking, Origin, Overtaken
-from services.accept.packing import OVERDUE, Fate, Packed, decompress_fates, prepare
-from services.accept.reading import Reading, Refusal
+from services.accept import consents
+from services.accept.door import Door, Given, busy
+from services.accept.inbox import Stored, find_submission
+from services.accept.names import Origin
+from services.accept.packing import OVERDUE, Fate, Packed, decompress_fates
 from services.accept.unzip import MAGIC, too_large, unzip
-from services.accept.withdrawing import Found, consent_of
-from services.accept.withdrawing import prepare as prepare_withdrawal
+from services.accept.withdrawing import consent_of
 from services.hub import Hub
 from services.problems import RequestRefused, problem
 from services.tokens import Authenticator, Principal
@@ -44,24 +37,20 @@ PATH = "/api/v1/submissions"
 WITHDRAWALS = "/api/v1/withdrawals"
 MAX_BODIES_PER_SOURCE = 4
 MAX_RECEIVED_BYTES = 256 * 1024 * 1024  # of all bodies that are coming in, or wait to be read
-PARSERS = 2  # they share one interpreter: more would only take turns
 BODY_TIMEOUT_SECONDS = 120
-RETRY_AFTER_SECONDS = 2
-MAX_OVERTAKEN = 20
 MAX_FEED_CHARS = 100
-EASED_COLLECTION = (50_000, 20, 100)
 PAGE_ITEMS, MAX_PAGE_ITEMS = 100, 1000
 ENCODINGS = ("", "identity", "gzip", "x-gzip")  # gzip stays as it is: `formats` knows it by its first bytes
 
 _id_form = re.compile(r"[0-9a-f-]{36}").fullmatch
 
 
-def attach(app: web.Application, hub: Hub, authenticator: Authenticator, wake_relay: Callable[[], None]) -> None:
-    """Adds the submissions resource to `app`; `wake_relay` is called after each stored submission."""
-    door = _Door(hub, authenticator, wake_relay)
-    app.router.add_post(PATH, door.submit)
-    app.router.add_get(PATH + "/{id}", door.status)
-    app.router.add_post(WITHDRAWALS, door.withdraw)
+def attach(app: web.Application, hub: Hub, authenticator: Authenticator, door: Door) -> None:
+    """Adds the submissions resource to `app`."""
+    submissions = _Submissions(hub, authenticator, door)
+    app.router.add_post(PATH, submissions.submit)
+    app.router.add_get(PATH + "/{id}", submissions.status)
+    app.router.add_post(WITHDRAWALS, submissions.withdraw)
 
 
 @dataclass
@@ -79,13 +68,13 @@ class _Intake:
         where all together are `MAX_RECEIVED_BYTES` long.
         """
         if self.bodies[source] >= MAX_BODIES_PER_SOURCE:
-            raise _busy(f"{MAX_BODIES_PER_SOURCE} submissions of this source are being taken in already")
+            raise busy(f"{MAX_BODIES_PER_SOURCE} submissions of this source are being taken in already")
         of_this = 0
 
         def received(size: int) -> None:
             nonlocal of_this
             if self.received_bytes + size > MAX_RECEIVED_BYTES:
-                raise _busy("the hub is taking in as much as it can at once")
+                raise busy("the hub is taking in as much as it can at once")
             self.received_bytes += size
             of_this += size
 
@@ -98,48 +87,11 @@ class _Intake:
 
 
 @dataclass
-class _Collector:
-    """Makes the garbage collector look less often while bodies are read.
-
-    All that is read lives until it is stored; to look through it time and again takes a third of the work. What
-    really is garbage, the trees of complex patterns, is young when it is found.
-    """
-
-    at_work: int = 0
-    usual: tuple[int, int, int] = (0, 0, 0)
-
-    @contextmanager
-    def eased(self) -> Iterator[None]:
-        if not self.at_work:
-            self.usual = gc.get_threshold()
-            gc.set_threshold(*EASED_COLLECTION)
-        self.at_work += 1
-        try:
-            yield
-        finally:
-            self.at_work -= 1
-            if not self.at_work:
-                gc.set_threshold(*self.usual)
-
-
-def _busy(what: str) -> RequestRefused:
-    return RequestRefused(
-        503,
-        "busy",
-        what,
-        hint=f"send it again in {RETRY_AFTER_SECONDS} seconds",
-        headers={hdrs.RETRY_AFTER: str(RETRY_AFTER_SECONDS)},
-    )
-
-
-@dataclass
-class _Door:
+class _Submissions:
     hub: Hub
     authenticator: Authenticator
-    wake_relay: Callable[[], None]
-    parsers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARSERS))
+    door: Door
     intake: _Intake = field(default_factory=_Intake)
-    collector: _Collector = field(default_factory=_Collector)
 
     async def submit(self, request: web.Request) -> web.Response:
         """Takes a submission: STIX 2.1 or 2.0, a MISP event, CSV, a list of hosts; each also as gzip.
@@ -153,65 +105,19 @@ class _Door:
         if consent is not None:
             await self.hub.store.read(lambda connection: consents.check(connection, consent))
         with self.intake.admitted(agreement.id) as received:
+            feed = _feed(request)
             body = await _body(request, self.hub.settings.max_body_bytes, received)
-            origin = Origin(str(uuid.uuid4()), agreement.id, self.hub.clock(), consent=consent)
-            asking = self._asking(request, agreement)
-            try:
-                async with self.parsers:
-                    with self.collector.eased():
-                        reading = await asyncio.to_thread(
-                            self._read, body, request.content_type, _filename(request), agreement, origin
-                        )
-                packed = await self._store(reading, asking, origin)
-            except BodyRefused as refusal:
-                await self._keep_refused(body, refusal, origin._replace(feed=asking.feed))
-                raise
-        self.wake_relay()
+            given = Given(
+                body,
+                request.content_type,
+                _filename(request),
+                _filename(request) if feed is None else feed,
+                may_be_empty=request.query.get("empty") == "true",
+                consent=consent,
+            )
+            origin, packed = await self.door.take(agreement, given)
         nothing = packed.refused and not packed.taken and not packed.waiting
         return _refused(origin, packed) if nothing else _accepted(origin, packed)
-
-    def _read(self, body: bytes, content_type: str, filename: str, agreement: Agreement, origin: Origin) -> Reading:
-        max_bytes = self.hub.settings.max_body_bytes
-        return formats.read(body, content_type, filename, agreement, origin.received_ms, max_bytes)
-
-    def _asking(self, request: web.Request, agreement: Agreement) -> Asking:
-        """Raises `RequestRefused` where the name of the feed is none."""
-        feed = request.query.get("feed")
-        if feed is not None and not 1 <= len(feed) <= MAX_FEED_CHARS:
-            raise RequestRefused(
-                400,
-                "parameter-invalid",
-                f"feed is a name of 1 to {MAX_FEED_CHARS} characters",
-                where="feed",
-                hint="give each feed a name of its own, and always the same one",
-            )
-        return Asking(
-            agreement,
-            self.hub.directory.bit_of.get(agreement.id),
-            self.hub.secret,
-            _filename(request) if feed is None else feed,
-            may_be_empty=request.query.get("empty") == "true",
-        )
-
-    async def _store(self, reading: Reading, asking: Asking, origin: Origin) -> Packed:
-        """Stores what is made of a reading; made again as long as other submissions of its source come before."""
-        for _ in range(MAX_OVERTAKEN):
-            async with self.parsers:
-                with self.collector.eased():
-                    known = await self.hub.store.read(lambda connection: look_up(connection, asking, reading))
-                    packed = await asyncio.to_thread(prepare, reading, origin, self.hub.secret, known)
-            with suppress(Overtaken):
-                await store_submission(self.hub, origin, packed)
-                return packed
-        raise _busy("too many submissions of this source come at once")
-
-    async def _keep_refused(self, body: bytes, refusal: BodyRefused, origin: Origin) -> None:
-        """What can't be taken as a whole is kept with its reason too."""
-        whole = ItemRefused(refusal.code, refusal.what, where=refusal.where, hint=refusal.hint)
-        reading = Reading("unknown", (Refusal("", whole, lambda: body),))
-        packed = prepare(reading, origin, self.hub.secret, NOTHING._replace(feed_name=origin.feed))
-        await store_submission(self.hub, origin, packed)
-        self.wake_relay()
 
     async def withdraw(self, request: web.Request) -> web.Response:
         """Takes back what a source said, in JSON: see `schemas.withdrawal`. For what is not its own: `unknown`."""
@@ -222,11 +128,9 @@ class _Door:
         # apart from submissions: however much a source is sending, it can take back
         with self.intake.admitted(f"{source} withdraws") as received:
             body = await _body(request, self.hub.settings.max_body_bytes, received)
-            async with self.parsers:
+            async with self.door.parsers:
                 asked = await asyncio.to_thread(_withdrawal, body, self.hub.settings.max_body_bytes)
-            origin = Origin(str(uuid.uuid4()), source, self.hub.clock())
-            found = await self._store_withdrawal(asked, origin)
-        self.wake_relay()
+            origin, found = await self.door.take_back(asked, source)
         address = _address(origin.submission)
         document = {
             "id": origin.submission,
@@ -236,25 +140,13 @@ class _Door:
         }
         return _json(202, document, {hdrs.LOCATION: address})
 
-    async def _store_withdrawal(self, asked: Withdrawal, origin: Origin) -> Found:
-        asker = Asker(origin.source, self.hub.directory.bit_of.get(origin.source), self.hub.secret)
-        for _ in range(MAX_OVERTAKEN):
-            async with self.parsers:
-                with self.collector.eased():
-                    found = await self.hub.store.read(lambda connection: contributed(connection, asker, asked))
-                    packed = await asyncio.to_thread(prepare_withdrawal, found, asked.why, origin)
-            with suppress(Overtaken):
-                await store_submission(self.hub, origin, packed)
-                return found
-        raise _busy("too many submissions of this source come at once")
-
     async def _source(self, principal: Principal, asked: str | None) -> Agreement:
         """The agreement in force under which something comes in; raises `RequestRefused`."""
         source = self._named(principal, asked)
         agreement = self.hub.directory.agreements.get(source)
         if agreement is None:
             raise _unknown_source(source)
-        await self._check_contributes(agreement)
+        await self.door.check_contributes(agreement)
         return agreement
 
     @staticmethod
@@ -276,18 +168,6 @@ class _Door:
             )
         return asked
 
-    async def _check_contributes(self, agreement: Agreement) -> None:
-        today = datetime.fromtimestamp(self.hub.clock() / 1000, UTC).date()
-        if agreement.contributes is None:
-            code, what = "not-a-contributor", "the agreement is one for receiving only"
-            hint = "the operator adds [contributes] to the agreement"
-        elif not agreement.in_force(today) or await is_suspended(self.hub, agreement.id):
-            code, what = "agreement-not-in-force", "the agreement is not in force today"
-            hint = "the operator renews the agreement"
-        else:
-            return
-        raise RequestRefused(403, code, what, where="source", hint=hint)
-
     async def status(self, request: web.Request) -> web.Response:
         """What became of a submission, item by item; only its own source and staff can ask."""
         principal = await self.authenticator.authenticate(request)
@@ -300,6 +180,20 @@ class _Door:
         offset = _number(request, "offset", 0, least=0, most=10**9)
         limit = _number(request, "limit", PAGE_ITEMS, least=1, most=MAX_PAGE_ITEMS)
         return _json(200, await asyncio.to_thread(_status, stored, offset, limit))
+
+
+def _feed(request: web.Request) -> str | None:
+    """Raises `RequestRefused` where the name of the feed is none."""
+    feed = request.query.get("feed")
+    if feed is not None and not 1 <= len(feed) <= MAX_FEED_CHARS:
+        raise RequestRefused(
+            400,
+            "parameter-invalid",
+            f"feed is a name of 1 to {MAX_FEED_CHARS} characters",
+            where="feed",
+            hint="give each feed a name of its own, and always the same one",
+        )
+    return feed
 
 
 async def _body(request: web.Request, max_bytes: int, received: Callable[[int], None]) -> bytes:

@@ -412,6 +412,8 @@ def _fits(view: View, match: Match) -> list[sa.ColumnElement[bool]]:
     withdrawn = feed.c.live == sa.false()
     if not view.live:
         conditions.append(withdrawn)
+    if match.urgent:
+        conditions.append(feed.c.urgent)
     if match.types is not None:
         conditions.append(feed.c.type.in_(match.types))
     if match.versions is not None:

@@ -27,6 +27,8 @@ class Match(NamedTuple):
     versions: tuple[str, ...] | None = None
     active_at: str = ""
     min_score: int = 0
+    urgent: bool = False
+    """Only these."""
 
 
 class Page(NamedTuple):

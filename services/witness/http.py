@@ -22,6 +22,7 @@ from schemas.reference import Letter, is_letter
 from schemas.rejected import Rejected
 from schemas.timestamps import parse_time
 from schemas.topics import REPORTS
+from services import connect_http
 from services.accept import formats
 from services.accept.framing import Parcel, pack
 from services.accept.names import Asking, Known, Origin, Overtaken, identity_of, names_in
@@ -253,6 +254,7 @@ def state_of(hub: Hub, connection: Connection) -> Document:
         "policy_version": hub.directory.version,
         "policy_problem": hub.policy_problem,
         "policy_waits": list(hub.policy_waits),
+        "connectors": connect_http.overview(connection),
         "partners": [
             {
                 "id": name,

@@ -21,7 +21,7 @@ from schemas.rejected import Rejected, encode
 from schemas.report import Report, with_seq
 from schemas.topics import REPORTS
 from services.accept import aliases, inbox, packing, resolving
-from services.accept import http as accept_http
+from services.accept import door as accept_door
 from services.accept.framing import unpack
 from services.accept.names import Overtaken
 from services.dedupe.merge import merge
@@ -349,8 +349,8 @@ async def test_what_is_refused_after_others_came_first_is_kept(
             raise BodyRefused("too-large-unfolded", "", hint="", status=413)
         return prepare(*args)
 
-    monkeypatch.setattr(accept_http, "store_submission", overtaken)
-    monkeypatch.setattr(accept_http, "prepare", refusing)
+    monkeypatch.setattr(accept_door, "store_submission", overtaken)
+    monkeypatch.setattr(accept_door, "prepare", refusing)
     answer = await world.send(bundle(host(2, B)), 413)
     assert answer["code"] == "too-large-unfolded"
     assert [record.code for record in await world.refused()] == ["too-large-unfolded"]

@@ -1,0 +1,277 @@
+"""Runs the connectors: each by itself, by its schedule, so that one that fails holds up none of the others.
+
+What is set up is in the file TOCSIN_CONNECTORS, which is read again when it changes. One process runs connectors:
+on PostgreSQL a second one waits until the first is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import traceback
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Protocol
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from connectors.base import Manifest, Tools
+from connectors.http import Http
+from schemas.errors import Misconfigured, PartnerFailed, TocsinError
+from services import connector_states as states
+from services.accept.door import Door
+from services.accept.pull import Pulling
+from services.connect_http import PROBLEM
+from services.connector_states import DAY_MS, State
+from services.hub import Hub
+from services.instances import Instance, read_instances
+from services.only_one import OnlyOne
+from services.positions import upsert
+from services.share.deliver import Delivering, Publishing
+from services.tables import CONNECT_LOCK, facts
+
+LOOK_SECONDS = 1.0
+RUSH_ROUNDS = 100
+"""So many rounds in a row before others' time comes: a long queue is gone through in many turns."""
+MAX_SECRET_BYTES = 64 * 1024
+log = logging.getLogger("tocsin")
+
+
+class Work(Protocol):
+    """One connector, opened. `round` is false where there was nothing (more) to do."""
+
+    async def round(self) -> bool: ...
+
+    async def give_up(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class ConnectService:
+    """See `stream.types.Service`. `random` spreads what would else come at the same moment."""
+
+    def __init__(
+        self, hub: Hub, connectors: Mapping[str, Manifest], door: Door, *, random: Random | None = None
+    ) -> None:
+        self._hub = hub
+        self._connectors = connectors
+        self._door = door
+        self._random = random or SystemRandom()
+        self._running: dict[str, tuple[Instance, asyncio.Task[None], asyncio.Event]] = {}
+        self._seen = ""
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._watching = asyncio.create_task(self._watch(), name="connect")
+
+    async def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._watching
+
+    async def failed(self) -> BaseException:
+        if self._watching is None:
+            raise RuntimeError("the connectors were not started")
+        await asyncio.wait([self._watching])
+        if self._watching.cancelled():
+            await asyncio.Event().wait()
+        return self._watching.exception() or RuntimeError("nobody looks after the connectors any more")
+
+    async def _watch(self) -> None:
+        async with AsyncExitStack() as stack:
+            only = stack.enter_context(OnlyOne(self._hub.store, CONNECT_LOCK))
+            stack.push_async_callback(self._end_all)
+            while True:
+                try:
+                    if await asyncio.to_thread(only.held):
+                        await self._look()
+                    else:
+                        await self._end_all()
+                except SQLAlchemyError as error:  # without the database there is nothing to bring anywhere
+                    log.error("connectors: the database can't be asked: %s", type(error).__name__)
+                await asyncio.sleep(LOOK_SECONDS)
+
+    # -- which there are -------------------------------------------------------------------------------------------
+
+    async def _look(self) -> None:
+        """Starts and ends connectors as the file says, and wakes those that somebody asked for."""
+        file = self._hub.settings.connectors
+        mark = await asyncio.to_thread(_mark, file)
+        if mark != self._seen:
+            await self._read(file)
+            self._seen = mark
+        for state in await self._hub.store.read(states.states):
+            if state.name in self._running and (state.asked or state.health == "new"):
+                self._running[state.name][2].set()
+        for name, (instance, task, _) in list(self._running.items()):
+            if task.done():  # it catches everything: this is the database, or a fault of ours
+                log.error("connector %s ended: %s", name, type(task.exception()).__name__)
+                self._start(instance)
+
+    async def _read(self, file: Path) -> None:
+        try:
+            found = await asyncio.to_thread(read_instances, file, self._connectors)
+        except Misconfigured as error:
+            said = {"what": error.what, "where": error.where, "hint": error.hint}
+            await self._hub.store.write(lambda connection: _note(connection, json.dumps(said)))
+            log.error("connectors are not taken, the old ones go on: %s: %s", error.where, error.what)
+            return
+        now_ms = self._hub.clock()
+
+        def work(connection: Connection) -> None:
+            states.enter(connection, found.values(), now_ms)
+            _note(connection, "")
+
+        await self._hub.store.write(work)
+        for name in [n for n, (was, _, _) in self._running.items() if n not in found or found[n].text != was.text]:
+            await self._end(name)
+        for name, instance in found.items():
+            if name not in self._running:
+                self._start(instance)
+
+    def _start(self, instance: Instance) -> None:
+        wake = asyncio.Event()
+        task = asyncio.create_task(self._run(instance, wake), name=f"connector-{instance.name}")
+        self._running[instance.name] = (instance, task, wake)
+
+    async def _end(self, name: str) -> None:
+        _, task, _ = self._running.pop(name)
+        task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await task
+
+    async def _end_all(self) -> None:
+        for name in list(self._running):
+            await self._end(name)
+        self._seen = ""
+
+    # -- one of them -----------------------------------------------------------------------------------------------
+
+    async def _run(self, instance: Instance, wake: asyncio.Event) -> None:
+        """Turn after turn, for ever."""
+        while True:
+            wake.clear()
+            state = await self._hub.store.read(lambda connection: states.state(connection, instance.name))
+            if state is None:
+                return
+            now_ms = self._hub.clock()
+            if not state.may_start:
+                if state.health != "waits":
+                    log.warning("connector %s waits: `tocsin connector accept %s`", instance.name, instance.name)
+                    await self._say(instance.name, health="waits", since_ms=now_ms)
+            elif state.asked or now_ms >= state.next_ms:
+                await self._turn(instance, state)
+                continue
+            pause = (state.next_ms - now_ms) / 1_000 if state.may_start else 3_600.0
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wake.wait(), min(max(pause, 0.05), 3_600.0))
+
+    async def _turn(self, instance: Instance, state: State) -> None:
+        """Opens it, lets it work, and notes how that went."""
+        began_ms = self._hub.clock()
+        await self._say(
+            instance.name,
+            tried_ms=max(began_ms, state.asked_ms),
+            **({} if state.failures else {"health": "running"}),
+        )
+        try:
+            more = await self._work(instance, state)
+        except TocsinError as error:
+            await self._failed(instance, state, error)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # whatever it is, it must not end the others
+            incident = secrets.token_hex(8)
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            log.error("connector %s, incident %s: %s\n%s", instance.name, incident, type(error).__name__, frames)
+            what = f"something went wrong in it; the hub's log names it incident {incident}"
+            await self._failed(instance, state, PartnerFailed("connector-error", what, where=instance.name))
+        else:
+            now_ms = self._hub.clock()
+            pause_ms = 0 if more else round(instance.every_seconds * 1_000 * self._random.uniform(0.9, 1.1))
+            await self._hub.store.write(
+                lambda connection: states.healthy(
+                    connection, instance.name, now_ms, now_ms + pause_ms, was=state.health
+                )
+            )
+
+    async def _failed(self, instance: Instance, state: State, error: TocsinError) -> None:
+        now_ms = self._hub.clock()
+        after_ms = round(error.after_seconds * 1_000) if isinstance(error, PartnerFailed) else 0
+        pause_ms = max(states.pause_ms(state.failures + 1), min(after_ms, DAY_MS))
+        next_ms = now_ms + round(pause_ms * self._random.uniform(0.75, 1.25))
+        if state.failures == 0 or state.failures % 20 == 0:
+            log.warning("connector %s fails: %s", instance.name, error.code)
+        await self._hub.store.write(lambda connection: states.failing(connection, state, error, now_ms, next_ms))
+
+    async def _work(self, instance: Instance, state: State) -> bool:
+        """True where there is more to do at once."""
+        async with AsyncExitStack() as stack:
+            work = await self._open(instance, state, stack)
+            if state.failures and self._hub.clock() - state.since_ms >= DAY_MS:
+                await work.give_up()
+            for _ in range(RUSH_ROUNDS):
+                if not await work.round():
+                    return False
+        return True
+
+    async def _open(self, instance: Instance, state: State, stack: AsyncExitStack) -> Work:
+        manifest = instance.manifest
+        http = Http(manifest.hosts(instance.settings), private=instance.private, ca_file=instance.ca_file)
+        await stack.enter_async_context(http)
+        tools = Tools(
+            http=http,
+            secret=_secret,
+            now_ms=self._hub.clock,
+            partner=instance.partner,
+            language=instance.language,
+        )
+        work: Work
+        if instance.does == "push" and manifest.push is not None:
+            work = Delivering(self._hub, instance, await manifest.push(instance.settings, tools), self._random)
+        elif instance.does == "publish" and manifest.publish is not None:
+            work = Publishing(self._hub, instance, await manifest.publish(instance.settings, tools), state)
+        elif manifest.pull is not None:
+            work = Pulling(self._hub, instance, await manifest.pull(instance.settings, tools), state, self._door)
+        else:
+            raise Misconfigured("connector-invalid", f"it can't {instance.does}", where=instance.name)
+        stack.push_async_callback(work.close)
+        return work
+
+    async def _say(self, name: str, **values: object) -> None:
+        await self._hub.store.write(lambda connection: states.change(connection, name, **values))
+
+
+def _mark(file: Path) -> str:
+    try:
+        return repr((file.stat().st_mtime_ns, file.read_bytes()))
+    except OSError as error:
+        return type(error).__name__
+
+
+def _secret(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            found = stream.read(MAX_SECRET_BYTES + 1).rstrip(b"\r\n")
+    except OSError as error:
+        raise Misconfigured(
+            "secret-unreadable", f"a secret can't be read: {error.strerror}", where=str(file), hint="put it there"
+        ) from None
+    if not found or len(found) > MAX_SECRET_BYTES:
+        raise Misconfigured(
+            "secret-unreadable", "a secret is empty, or far too long", where=str(file), hint="put it there"
+        )
+    return found
+
+
+def _note(connection: Connection, text: str) -> None:
+    statement = upsert(connection)(facts).values(name=PROBLEM, value=text)
+    connection.execute(
+        statement.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": statement.excluded.value})
+    )
