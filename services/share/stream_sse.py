@@ -102,7 +102,7 @@ async def _follow(request: web.Request, hub: Hub, name: str, bit: int, after: in
     began = quiet_since = loop.time()
     try:
         await _write(response, b"retry: 5000\n\n")
-        while loop.time() - began < LONGEST_SECONDS:
+        while loop.time() - began < LONGEST_SECONDS and not _is_gone(request):
             page = await hub.store.read(read)
             if page.rows:
                 await _write(response, events(page.rows, hub.secret, name))
@@ -115,6 +115,11 @@ async def _follow(request: web.Request, hub: Hub, name: str, bit: int, after: in
     except (ConnectionError, TimeoutError):
         log.debug("a stream ended: its reader is gone, or too slow")
     return response
+
+
+def _is_gone(request: web.Request) -> bool:
+    """Nothing is written to a quiet stream, so nobody else would notice for a while."""
+    return request.transport is None or request.transport.is_closing()
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
