@@ -93,6 +93,9 @@ class Held(BaseModel):
     own: bool = False
     previous_ms: int = 0
     """With `own`: `modified_ms` of the version before; 0 of the first."""
+    tellable: bool = False
+    """Of a copy that is gone: nothing that could come of a suspicion has silenced its holders, so that they may
+    hear of a withdrawal once nothing keeps silence any more."""
 
 
 class Sent(BaseModel):

@@ -109,7 +109,7 @@ def drafts(known: Known, compiled: Compiled, now_ms: int) -> list[tuple[Bits, Dr
 
 def lost(known: Known, compiled: Compiled, now_ms: int) -> Lost:
     """Who loses the grouping is told, but for those that may not learn why, or whose agreement ended."""
-    return Lost(withdrawn=_wanted(known, compiled, now_ms), ended=NOBODY)
+    return Lost(withdrawn=_wanted(known, compiled, now_ms), ended=NOBODY, hushed=compiled.everyone)
 
 
 def _wanted(known: Known, compiled: Compiled, now_ms: int) -> Bits:

@@ -34,6 +34,8 @@ class Lost(NamedTuple):
     withdrawn: Bits
     ended: Bits
     """Those to whom lifecycle speaks (revoked, consent withdrawn): told even when they had fallen silent."""
+    hushed: Bits
+    """Those who may not be told by anything else later either, see `policy.Verdict.hushed`."""
 
 
 class Shown(NamedTuple):
@@ -79,17 +81,32 @@ def turn(sent: Sent, drafts: Sequence[tuple[Bits, Draft]], lost: Lost, item: Ite
     for held in sent.live:
         left = _to(held) & ~permitted
         withdrawn += _part(_withdraw(held, item.now_ms), left & lost.withdrawn)
-        gone += _part(held, left & ~lost.withdrawn)
+        gone += _fallen_silent(held, left & ~lost.withdrawn, lost, tellable=True)
     for held in sent.gone:
         left = _to(held) & ~permitted
-        withdrawn += _part(_withdraw(held, item.now_ms), left & lost.ended)
-        gone += _part(held, left & ~lost.ended)
+        told = lost.withdrawn if held.tellable else lost.ended
+        withdrawn += _part(_withdraw(held, item.now_ms), left & told)
+        gone += _fallen_silent(held, left & ~told, lost, tellable=held.tellable)
     withdrawn = _join(withdrawn)
     after = Sent(
         numbering=sent.numbering, live=tuple(_join(live)), gone=tuple(_join(gone)), withdrawn=tuple(withdrawn)
     )
     tombstones = (copy for held in withdrawn for copy in _tombstone_copies(held, item))
     return Turn(after, (*_one_each(copies), *tombstones), tuple(shown))
+
+
+def _fallen_silent(held: Held, left: int, lost: Lost, *, tellable: bool) -> list[Held]:
+    """The copy of those who are told nothing, apart from it that of those who may be told later.
+
+    Once nothing but a loud rule denies, an embargo, an age or a confidence that kept silence has no secret left,
+    and somebody may go on blocking a defender's own site. A suspicion is a secret also when it is over. Were those
+    whom it named told at its end, then the time of that would say when, and that there was one. So they are told
+    nothing as long as they are not sent the item anew: they see what they would see if it had never ended.
+    """
+    parts = ((left & lost.hushed, False), (left & ~lost.hushed, tellable))
+    return [
+        one.model_copy(update={"tellable": may_be_told}) for to, may_be_told in parts for one in _part(held, to)
+    ]
 
 
 def generation(sent: Sent, own: bool = False) -> int:
@@ -296,7 +313,7 @@ def _one_each(copies: Iterable[Copy]) -> list[Copy]:
 
 
 def _withdraw(held: Held, now_ms: int) -> Held:
-    after = {"content": "", "modified_ms": held.modified_ms + 1, "last_seen_ms": 0}
+    after = {"content": "", "modified_ms": held.modified_ms + 1, "last_seen_ms": 0, "tellable": False}
     if held.own:
         after |= {"modified_ms": max(now_ms, held.modified_ms + 1), "previous_ms": held.modified_ms}
     return held.model_copy(update=after)
@@ -307,7 +324,7 @@ def _join(helds: Iterable[Held]) -> list[Held]:
     joined: dict[tuple[Any, ...], tuple[Held, int]] = {}
     for held in helds:
         times = (held.created_ms, held.modified_ms, held.last_seen_ms, held.previous_ms)
-        key = (held.generation, held.content, *times, held.own)
+        key = (held.generation, held.content, *times, held.own, held.tellable)
         _, to = joined.get(key, (held, 0))
         joined[key] = held, to | _to(held)
     return [

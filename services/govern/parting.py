@@ -59,8 +59,9 @@ def judge(known: Known, source: str, contribution: Contribution, compiled: Compi
     try:
         facts = facts_of(known, source, contribution, compiled, around)
     except Exception as error:  # whatever it is: an error denies
-        unread = Verdict(NOBODY, (("P00", compiled.everyone),), "", (f"facts: {type(error).__name__}",))
-        return Judged(source, contribution, None, unread._replace(silent=compiled.everyone))
+        everyone, errors = compiled.everyone, (f"facts: {type(error).__name__}",)
+        unread = Verdict(NOBODY, (("P00", everyone),), "", errors, silent=everyone, hushed=everyone)
+        return Judged(source, contribution, None, unread)
     verdict = decide(facts, compiled)
     seen: list[tuple[Bits, Visible]] = []
     for part in verdict.parts:
@@ -80,6 +81,7 @@ def _without(verdict: Verdict, part: Part, error: str) -> Verdict:
         denied=tuple(denied.items()),
         errors=(*verdict.errors, error),
         silent=Bits(verdict.silent | part.who),
+        hushed=Bits(verdict.hushed | part.who),
         parts=tuple(other for other in verdict.parts if other is not part),
     )
 

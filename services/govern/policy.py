@@ -237,6 +237,9 @@ SILENT: frozenset[Rule] = frozenset(
 )
 """Rules that say nothing to those who were sent the item before: a retraction would tell a suspect."""
 
+HARMLESS: frozenset[Rule] = frozenset((f06_embargo, f09_age, f12_quality))
+"""Silent rules that nobody's being suspected has a part in, see `Verdict.hushed`."""
+
 
 class Part(NamedTuple):
     """Recipients who are permitted under the same obligations: {selector: technique}, and the rules that oblige.
@@ -258,6 +261,9 @@ class Verdict(NamedTuple):
     `denied` pairs a rule with those it denies, only where it denies somebody; `silent` are those whom a silent rule
     denies, `waits` those whom nothing but an embargo keeps off. `parts` are disjoint and make up `permitted`.
     `ended` is the lifecycle rule (F07, or F03 for withdrawn consent) that decides alone, or "".
+
+    `hushed` are those of `silent` to whom it could come of a suspicion. When it ends must not show, and would, if
+    what was withdrawn meanwhile were told then: all that they may hear of it is what lifecycle and consent say.
     """
 
     permitted: Bits
@@ -265,6 +271,7 @@ class Verdict(NamedTuple):
     ended: str
     errors: tuple[str, ...]
     silent: Bits = NOBODY
+    hushed: Bits = NOBODY
     waits: Bits = NOBODY
     parts: tuple[Part, ...] = ()
 
@@ -286,7 +293,7 @@ def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...]
     denied: dict[str, Bits] = {}
     errors: list[str] = []
     duties: list[tuple[str, Rule, Duty]] = []
-    silent, waits = 0, 0
+    silent, hushed, waits = 0, 0, 0
     for name, rule in rules:
         try:
             ruling = rule(facts, compiled)
@@ -297,6 +304,7 @@ def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...]
             denied[name] = Bits(denied.get(name, NOBODY) | who)
         if rule in SILENT:
             silent |= who | ruling.waits
+            hushed |= who if _hushes(rule, facts) else 0
         waits |= ruling.waits
         duties += [(name, rule, duty) for duty in ruling.duties if duty.who]
     parts: tuple[Part, ...] = ()
@@ -310,6 +318,7 @@ def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...]
         for name, rule, who in refused:
             denied[name] = Bits(denied.get(name, NOBODY) | who)
             silent |= who if rule in SILENT else 0
+            hushed |= who if rule in SILENT and _hushes(rule, facts) else 0
     forbidden = union(denied.values())
     permitted = Bits(compiled.everyone & ~forbidden & ~waits)
     return Verdict(
@@ -318,9 +327,18 @@ def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...]
         ended="",
         errors=tuple(errors),
         silent=Bits(silent),
+        hushed=Bits(hushed),
         waits=Bits(waits & compiled.everyone & ~forbidden),
         parts=tuple(_within(parts, permitted)) if duties else (Part(permitted, {}, (), {}, frozenset()),),
     )
+
+
+def _hushes(rule: Rule, facts: Facts) -> bool:
+    """Whether a silent rule may deny because somebody is suspected: also of what the object refers to, or of what
+    refers to it."""
+    if rule is p00_permit:
+        return facts.type in FOLLOWING or facts.type in TAKE_THEIR_ENDS_CATEGORY
+    return rule not in HARMLESS
 
 
 def _ended(facts: Facts) -> str:

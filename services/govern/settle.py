@@ -241,16 +241,18 @@ def _lost(judged: Iterable[Judged]) -> Lost:
     Lifecycle (revoked, consent withdrawn) always speaks, and so does consent that does not cover them (F03). Else
     a silent rule keeps silence, and a recipient that is in no agreement any more is silent too.
     """
-    ended, consent, loud, silent = 0, 0, 0, 0
+    ended, consent, loud, silent, hushed = 0, 0, 0, 0, 0
     for j in judged:
         reached = from_hex(j.contribution.reached)
         if j.verdict.ended:
             ended |= reached
         else:
             silent |= j.verdict.silent & reached
+            hushed |= j.verdict.hushed & reached
             loud |= union(who for _, who in j.verdict.denied) & reached
             consent |= union(who for rule, who in j.verdict.denied if rule == "F03") & reached
-    return Lost(withdrawn=Bits(ended | consent | (loud & ~silent)), ended=Bits(ended | consent))
+    withdrawn = ended | consent | (loud & ~silent)
+    return Lost(withdrawn=Bits(withdrawn), ended=Bits(ended | consent), hushed=Bits(hushed))
 
 
 def _told(sent: Sent, drafts: Iterable[tuple[Bits, Draft]]) -> Bits:

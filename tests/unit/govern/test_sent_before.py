@@ -140,3 +140,77 @@ def test_an_end_that_is_lost_is_silent() -> None:
     core.hear(word(2, SILENT["F04"]))
     assert [body["type"] for body in core.holds("ministry").values()] == ["indicator"]
     assert not core.holds("ministry", withdrawn=True)
+
+
+# --- what is told later -------------------------------------------------------------------------------------------
+
+HARMLESS = ("F06", "F12", "P00")
+"""Silent rules that name no suspect."""
+NAMING = ("F04", "F05")
+LATER_LOUD = sorted(LOUD.keys() - SPEAKS_ALL_THE_SAME)
+
+
+@pytest.mark.parametrize("silent", HARMLESS)
+@pytest.mark.parametrize("loud", LATER_LOUD)
+def test_what_is_withdrawn_in_silence_is_told_when_only_what_withdraws_it_is_left(loud: str, silent: str) -> None:
+    core = heard(LOUD[loud], SILENT[silent])
+    assert not told(core)
+    core.hear(word(3, LOUD[loud]))
+    assert told(core) == 1
+    core.hear(word(4, LOUD[loud]))
+    core.pass_time(DAY_MS)
+    assert told(core) == 1
+
+
+def test_the_end_of_an_embargo_tells_what_was_withdrawn_under_it() -> None:
+    core = heard(LOUD["F02"], {"handling": {"embargo": {"until": "2026-12-01T00:00:00Z"}}})
+    core.pass_time(DAY_MS)
+    assert not told(core)
+    core.pass_time(30 * DAY_MS)
+    assert told(core) == 1
+
+
+@pytest.mark.parametrize("loud", LATER_LOUD)
+@pytest.mark.parametrize("silent", NAMING)
+def test_who_was_suspected_can_not_tell_that_it_is_no_more(silent: str, loud: str) -> None:
+    """It sees the same whether the suspicion ended or not, and whatever else kept silence before or after."""
+    others = [SILENT["F06"], SILENT["F12"]]
+    for before, after in ((others, []), ([], others), ([], [])):
+        core = heard(LOUD[loud], *before, SILENT[silent])
+        core.hear(word(3, LOUD[loud], *after))
+        core.hear(word(4, LOUD[loud]))
+        core.pass_time(10 * DAY_MS)
+        assert not core.holds("ministry", withdrawn=True)
+    core.hear(word(5, {"revoked": True}))
+    assert told(core) == 1, "its end is told to everybody"
+
+
+def test_who_is_suspected_while_something_else_keeps_silence_is_not_told_later() -> None:
+    core = heard(SILENT["F06"])
+    core.hear(word(3, SILENT["F06"], SILENT["F04"]))
+    core.hear(word(4, LOUD["F02"]))
+    assert not told(core)
+
+
+def test_who_was_sent_it_anew_after_a_suspicion_is_told_as_everybody() -> None:
+    core = heard(SILENT["F04"])
+    core.hear(word(3))
+    assert core.holds("ministry")
+    core.hear(word(4, LOUD["F02"], SILENT["F06"]))
+    core.hear(word(5, LOUD["F02"]))
+    assert told(core) == 1
+
+
+def test_what_was_lost_with_its_end_is_not_told_when_the_end_is_back() -> None:
+    """The end could have gone because of a suspicion."""
+    core = Core(WORLD)
+    common: dict[str, Any] = {"handling": PHISHING, "confidence": 90}
+    link: dict[str, Any] = {"type": "relationship", "relationship_type": "related-to"}
+    ends = [("source_ref", "lure"), ("target_ref", "other")]
+    core.hear(word(1), ("other", report("other", "alpha", 1, markings=GREEN, **common)))
+    core.hear(("link", report("link", "alpha", 1, references=ends, markings=GREEN, **link, **common)))
+    core.hear(word(2, SILENT["F04"]))
+    core.hear(("link", report("link", "alpha", 2, references=ends, markings=RED, **link, **common)))
+    core.hear(word(3))
+    assert [body["type"] for body in core.holds("ministry").values()] == ["indicator", "indicator"]
+    assert not told(core)

