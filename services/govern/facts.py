@@ -164,11 +164,14 @@ def _consent(contribution: Contribution, handling: Handling, defaults: Defaults)
 
 
 def _suspects(known: Known, compiled: Compiled) -> frozenset[str] | None:
+    """That nobody is suspected lets others' words go to more: on probation no source is believed that."""
     said = [
-        word.handling["suspects"]
+        states
         for source, word in known.contributions.items()
-        if word.handling.get("suspects") is not None and not (word.revoked or word.gone)
-        if (terms := compiled.sources.get(source)) and terms.reliability in "ABC"
+        if (states := word.handling.get("suspects")) is not None and not (word.revoked or word.gone)
+        if (terms := compiled.sources.get(source))
+        and terms.reliability in "ABC"
+        and (states or not terms.probation)
     ]
     return frozenset(state for states in said for state in states) if said else None
 

@@ -116,6 +116,7 @@ def _suspects(item: Known, by: Mapping[str, Agreement]) -> set[str] | None:
         and not word.revoked
         and (terms := by[source].contributes)
         and terms.reliability in ("A", "B", "C")
+        and (word.handling["suspects"] or not terms.probation)
     ]
     return set().union(*counted) if counted else None
 
