@@ -8,7 +8,8 @@ import socket
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -25,6 +26,7 @@ MAX_HEADER_BYTES = 16 * 1024
 CHUNK_BYTES = 64 * 1024
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 SCHEMES = ("http", "https")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 class Answer(NamedTuple):
@@ -36,8 +38,8 @@ class Answer(NamedTuple):
 
     @property
     def after_seconds(self) -> float:
-        """What its `Retry-After` (RFC 9110 section 10.2.3, in seconds) asks for; 0 where it does not."""
-        return _seconds(self.headers.get(hdrs.RETRY_AFTER, ""))
+        """What its `Retry-After` (RFC 9110 section 10.2.3) asks for, in seconds; 0 where it does not."""
+        return _after_seconds(self.headers)
 
     @property
     def media_type(self) -> str:
@@ -45,7 +47,7 @@ class Answer(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """In bytes and seconds. `least_bytes_a_second` is how slow a body may be before it counts as none."""
+    """In bytes and seconds. `whole_seconds` is for one request with all of its answer, however it trickles."""
 
     body_bytes: int = 64 * 1024 * 1024
     connect_seconds: float = 10
@@ -137,29 +139,47 @@ class Http:
         if self._session is None:
             raise RuntimeError("the client is not open")
         bound = self._limits.body_bytes if max_bytes is None else max_bytes
-        address = URL(url).update_query(params or {})
         given = {hdrs.ACCEPT_ENCODING: "gzip", **(headers or {})}
+        async with AsyncExitStack() as stack:
+            # what the caller does with the answer is outside: its errors are no failures of the partner's
+            response = await self._open(stack, self._session, method, url, params or {}, given, body)
+            yield Streamed(response.status, response.headers, _pieces(response, bound))
+
+    async def _open(
+        self,
+        stack: AsyncExitStack,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes | None,
+    ) -> aiohttp.ClientResponse:
+        """The first answer that is no redirection to follow; `stack` closes it."""
+        address = URL()
         try:
+            address = URL(url).update_query(params)
             for _ in range(MAX_REDIRECTS + 1):
                 self._check(address)
-                async with self._session.request(
-                    method, address, headers=given, data=body, allow_redirects=False
-                ) as response:
-                    onward = _onward(address, response)
-                    if onward is None or method not in (hdrs.METH_GET, hdrs.METH_HEAD):
-                        yield Streamed(response.status, dict(response.headers), _pieces(response, bound))
-                        return
-                    address = onward
-            raise PartnerFailed("redirects", "it redirects again and again", where=_place(address))
+                request = session.request(method, address, headers=headers, data=body, allow_redirects=False)
+                response = await stack.enter_async_context(request)
+                onward = _onward(address, response)
+                if onward is None or method not in (hdrs.METH_GET, hdrs.METH_HEAD):
+                    return response
+                await stack.aclose()
+                if _origin_of(onward) != _origin_of(address):
+                    headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+                address = onward
+            raise PartnerFailed("redirects", "it redirects again and again", where=place(address))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise _failed(error, address) from None
 
     def _check(self, address: URL) -> None:
-        if _origin(str(address)) not in self._origins:
+        if _origin_of(address) not in self._origins:
             raise PartnerFailed(
                 "redirect-elsewhere",
                 "it redirects to a host that is not configured",
-                where=_place(address),
+                where=place(address),
                 hint="if that is right, configure that address itself",
             )
 
@@ -170,6 +190,10 @@ class Streamed(NamedTuple):
     status: int
     headers: Mapping[str, str]
     pieces: AsyncIterator[bytes]
+
+    @property
+    def after_seconds(self) -> float:
+        return _after_seconds(self.headers)
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext:
@@ -187,14 +211,20 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
 def _origin(url: str) -> tuple[str, str, int]:
     """Raises `Misconfigured` for what is no address of the web."""
     try:
-        parsed = URL(url)
+        origin = _origin_of(URL(url))
     except ValueError:
-        parsed = URL()
-    if parsed.scheme not in SCHEMES or not parsed.host or not parsed.port:
+        origin = None
+    if origin is None:
         raise Misconfigured(
             "url-invalid", f"{clip(url)!r} is no address of the web", hint="write it as https://host/path"
         )
-    return parsed.scheme, parsed.host.lower().rstrip("."), parsed.port
+    return origin
+
+
+def _origin_of(address: URL) -> tuple[str, str, int] | None:
+    if address.scheme not in SCHEMES or not address.host or not address.port:
+        return None
+    return address.scheme, address.host.lower().rstrip("."), address.port
 
 
 def _onward(address: URL, response: aiohttp.ClientResponse) -> URL | None:
@@ -205,20 +235,27 @@ def _onward(address: URL, response: aiohttp.ClientResponse) -> URL | None:
 
 async def _pieces(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncIterator[bytes]:
     """The body, unpacked; raises `PartnerFailed` past `max_bytes`, and where it is cut off or no gzip."""
-    where = _place(response.url)
+    where = place(response.url)
     encoding = response.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise PartnerFailed("encoding-unknown", "its answer has an encoding that nobody asked for", where=where)
     unpack = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
-    size = 0
+    size = received = 0
     try:
         async for piece in response.content.iter_chunked(CHUNK_BYTES):
             packed = piece
+            received += len(piece)
             while packed:
-                plain = packed if unpack is None else unpack.decompress(packed, CHUNK_BYTES)
-                packed = b"" if unpack is None else unpack.unconsumed_tail
+                if unpack is None:
+                    plain, packed = packed, b""
+                else:
+                    if unpack.eof:  # one member after another is one body (RFC 1952 section 2.2)
+                        unpack = zlib.decompressobj(wbits=31)
+                    plain = unpack.decompress(packed, CHUNK_BYTES)
+                    packed = unpack.unconsumed_tail or unpack.unused_data
                 size += len(plain)
-                if size > max_bytes:
+                # empty members unpack to nothing, and may come without end
+                if size > max_bytes or received > max_bytes + CHUNK_BYTES:
                     raise PartnerFailed(
                         "answer-too-large", f"its answer has more than {max_bytes:,} bytes", where=where
                     )
@@ -228,17 +265,18 @@ async def _pieces(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncIter
         raise PartnerFailed("not-gzip", "its answer is damaged", where=where) from None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _failed(error, response.url) from None
-    if unpack is not None and not unpack.eof:
+    # what has no body (HEAD, 204) may well say how it would be packed
+    if unpack is not None and received and not unpack.eof:
         raise PartnerFailed("cut-off", "its answer was cut off", where=where)
 
 
 def _failed(error: Exception, address: URL) -> PartnerFailed:
-    where = _place(address)
+    where = place(address)
     match error:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
             hint = "check its certificate; an authority of your own goes into `ca_file`"
             return PartnerFailed("tls-invalid", "its certificate is not valid", where=where, hint=hint)
-        case _Private():
+        case _Private() | aiohttp.ClientConnectorDNSError(os_error=_Private()):
             hint = "if it is meant to be in your own network, set `private = true`"
             return PartnerFailed("address-private", "its name leads into a private network", where=where, hint=hint)
         case aiohttp.ClientConnectorDNSError():
@@ -255,22 +293,40 @@ def _failed(error: Exception, address: URL) -> PartnerFailed:
             return PartnerFailed("not-http", f"its answer makes no sense ({type(error).__name__})", where=where)
 
 
-def _place(address: URL) -> str:
-    """Scheme, host and port: paths and queries may hold secrets."""
+def place(address: URL | str) -> str:
+    """Scheme, host and port: all of an address that may stand in a log, for paths and queries may hold secrets."""
     try:
-        return str(address.origin())
+        return str(URL(address).origin())
     except ValueError:
         return ""
 
 
-def _seconds(text: str) -> float:
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return min(float(text), MAX_RETRY_AFTER_SECONDS)
-    return 0.0
+def _after_seconds(headers: Mapping[str, str]) -> float:
+    text = headers.get(hdrs.RETRY_AFTER, "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), MAX_RETRY_AFTER_SECONDS) if len(text) < 10 else MAX_RETRY_AFTER_SECONDS
+    try:
+        # by the partner's own clock, whatever that says
+        span = parsedate_to_datetime(text) - parsedate_to_datetime(headers.get(hdrs.DATE, ""))
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0.0
+    return min(max(span.total_seconds(), 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 class _Private(OSError):
     """A name leads to an address that it must not lead to."""
+
+
+def _is_public(host: str) -> bool:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        # in these an address of IPv4 is hidden, and that is where the packets go (RFC 4291, 6052, 3056)
+        if address in _NAT64:
+            return _is_public(str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)))
+        hidden = address.ipv4_mapped or address.sixtofour
+        if hidden is not None:
+            return _is_public(str(hidden))
+    return address.is_global and not address.is_multicast
 
 
 class _PublicResolver(AbstractResolver):
@@ -283,7 +339,7 @@ class _PublicResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         found = await self._resolver.resolve(host, port, family)
-        if not all(ipaddress.ip_address(one["host"].partition("%")[0]).is_global for one in found):
+        if not all(_is_public(one["host"]) for one in found):
             raise _Private
         return found
 
