@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from connectors import sample
+from connectors import sample, webhook
 from connectors.base import Manifest
 
-MANIFESTS: tuple[Manifest, ...] = (sample.MANIFEST,)
+MANIFESTS: tuple[Manifest, ...] = (
+    sample.MANIFEST,
+    webhook.MANIFEST,
+)
 
 CONNECTORS: Mapping[str, Manifest] = MappingProxyType({manifest.name: manifest for manifest in MANIFESTS})
