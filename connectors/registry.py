@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from connectors import sample, webhook
+from connectors import sample, taxii_push, webhook
 from connectors.base import Manifest
 
 MANIFESTS: tuple[Manifest, ...] = (
     sample.MANIFEST,
+    taxii_push.MANIFEST,
     webhook.MANIFEST,
 )
 
