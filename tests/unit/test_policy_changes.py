@@ -426,22 +426,6 @@ def test_until_it_is_confirmed_nobody_gets_what_the_new_terms_deny(
         assert permitted(held, item) <= permitted(new, item)
 
 
-@pytest.mark.parametrize("suspects", [[], ["XA"]])
-def test_who_leaves_lifts_no_suspicion_while_that_waits(suspects: list[str]) -> None:
-    """Its word that nobody is suspected opened others' words to governments; it is gone under the new terms."""
-    terms = {"reliability": "A", "defaults": {"tlp": "green", "consent": "not-required"}}
-    old = book(
-        world_agreement("alpha", kind="government", controlled_by=("XA",), jurisdiction="XA"),
-        world_agreement("source", receives=False, contributes=terms),
-        world_agreement("other", receives=False, contributes=terms),
-    )
-    new = Rulebook({name: a for name, a in old.agreements.items() if name != "other"}, old.policy)
-    item = _pool()[0] | {"suspects": suspects, "handling": {"category": "spyware"}, "days": 0}
-    assert ("alpha" in permitted(old, item)) is (not suspects)
-    assert "alpha" not in permitted(in_force(old, new, ()), item)
-    assert "alpha" not in permitted(new, item)
-
-
 def _pool() -> list[dict[str, Any]]:
     """Items of which each is on the other side of some edge than the next."""
     plain = {
