@@ -66,8 +66,17 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
     "grouping": ("context", *_NAMED),
     "note": ("abstract", "content", *_COMMON),
     "opinion": ("explanation", "opinion", *_COMMON),
+    "incident": _NAMED,
+    "observed-data": ("first_observed", "last_observed", "number_observed", "objects", *_COMMON),
 }
 """What is not in the list of its type does not leave; a type without a list does not leave at all."""
+
+_OBSERVED: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("domain-name", "ipv4-addr", "ipv6-addr", "url"), ("value",)),
+    "autonomous-system": ("number", "name"),
+    "file": ("hashes", "size"),
+}
+"""The same for what observed data hold within themselves; without its first property such a part says nothing."""
 
 _NOTHING_ID = "identity--8c6af861-7b20-41ef-9b59-6344fd872a8f"
 """Where a withdrawn object must refer to something: an object that there is not."""
@@ -83,6 +92,11 @@ _NEUTRAL: Mapping[str, Mapping[str, Any]] = {
     "grouping": {"context": "unspecified", "object_refs": [_NOTHING_ID]},
     "note": {"content": "withdrawn", "object_refs": [_NOTHING_ID]},
     "opinion": {"opinion": "neutral", "object_refs": [_NOTHING_ID]},
+    "observed-data": {
+        **dict.fromkeys(("first_observed", "last_observed"), "1970-01-01T00:00:00.000Z"),
+        "number_observed": 1,
+        "object_refs": ["domain-name--8c6af861-7b20-41ef-9b59-6344fd872a8f"],
+    },
 }
 _RELIABILITY = "ABCDEF"  # Admiralty, best first
 
@@ -159,6 +173,8 @@ def merge_visible(
     body: dict[str, Any] = {"type": known.type, "spec_version": "2.1"}
     for name in ALLOWED[known.type]:
         value = _merged(name, objects)
+        if name == "objects":
+            value = _observed(value)
         if value not in (None, [], ""):
             body[name] = value
     for v in ranked:
@@ -263,6 +279,18 @@ def _merged(name: str, objects: Sequence[Mapping[str, Any]]) -> Any:
     if name == "labels":
         joined = [label for label in joined if from_tag(str(label)) is None]
     return list({orjson.dumps(entry, option=orjson.OPT_SORT_KEYS): entry for entry in joined}.values())
+
+
+def _observed(parts: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:
+    """What may leave of the parts of observed data. Raises `ValueError` where nothing may: an error denies."""
+    kept = {
+        key: {name: part[name] for name in ("type", *_OBSERVED[part["type"]]) if name in part}
+        for key, part in (parts or {}).items()
+        if part.get("type") in _OBSERVED and _OBSERVED[part["type"]][0] in part
+    }
+    if not kept:
+        raise ValueError("nothing of what was observed may leave")
+    return kept
 
 
 def _indicator(body: dict[str, Any], ioc: Ioc, objects: Iterable[Mapping[str, Any]], first_seen_ms: int) -> None:

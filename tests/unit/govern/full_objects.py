@@ -139,6 +139,7 @@ _OWN: Mapping[str, Mapping[str, Any]] = {
         "number_observed": 250,
         "object_refs": [_id("domain-name", 4), _id("url", 5)],
     },
+    "incident": _NAMED,
 }
 FULL: Mapping[str, Mapping[str, Any]] = {
     type_: {
