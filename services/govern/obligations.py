@@ -75,6 +75,7 @@ _OBSERVED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("domain-name", "ipv4-addr", "ipv6-addr", "url"), ("value",)),
     "autonomous-system": ("number", "name"),
     "file": ("hashes", "size"),
+    "software": ("name",),
 }
 """The same for what observed data hold within themselves; without its first property such a part says nothing."""
 
