@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from connectors import ioda, ooni, sample, taxii_push, webhook
+from connectors import ioda, misp, ooni, sample, taxii_push, webhook
 from connectors.base import Manifest
 
 MANIFESTS: tuple[Manifest, ...] = (
     ioda.MANIFEST,
+    misp.MANIFEST,
     ooni.MANIFEST,
     sample.MANIFEST,
     taxii_push.MANIFEST,

@@ -25,16 +25,16 @@ def stix_id(name: str, type_: str = "indicator") -> str:
     return f"{type_}--{uuid5(_IDS, name)}"
 
 
-def row(value: str, version: int = 1, **fields: Any) -> FeedRow:
+def row(name: str, /, version: int = 1, **fields: Any) -> FeedRow:
     """A domain that is shared."""
     modified = f"2026-11-{version:02}T00:00:00.000Z"
     body = {
         "type": "indicator",
         "spec_version": "2.1",
-        "id": stix_id(value),
+        "id": stix_id(name),
         "created": "2026-11-01T00:00:00.000Z",
         "modified": modified,
-        "pattern": f"[domain-name:value = '{value}']",
+        "pattern": f"[domain-name:value = '{name}']",
         "pattern_type": "stix",
         "valid_from": "2026-11-01T00:00:00.000Z",
         "object_marking_refs": [marking_id(Tlp.GREEN), marking_id(Pap.GREEN)],
@@ -46,7 +46,7 @@ def row(value: str, version: int = 1, **fields: Any) -> FeedRow:
         "live": True,
         "modified": modified,
         "kind": "domain",
-        "value": value,
+        "value": name,
         "category": "phishing",
         "confidence": 40,
         "first_seen": "2026-10-01T00:00:00.000Z",
@@ -54,16 +54,16 @@ def row(value: str, version: int = 1, **fields: Any) -> FeedRow:
         "tlp": "green",
         "score": 64,
         "active_until": "",
-        "registrable_domain": value,
+        "registrable_domain": name,
         "urgent": False,
         "body": orjson.dumps(body),
     }
     return FeedRow(**{**given, **fields})
 
 
-def withdrawn(value: str, version: int = 2, **fields: Any) -> FeedRow:
+def withdrawn(name: str, /, version: int = 2, **fields: Any) -> FeedRow:
     """Its tombstone: nothing of what it said is left."""
-    live = row(value, version)
+    live = row(name, version)
     kept = orjson.loads(live.body)
     tombstone = {
         name: kept[name] for name in ("type", "spec_version", "id", "created", "modified", "pattern_type")

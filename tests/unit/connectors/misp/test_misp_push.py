@@ -1,0 +1,217 @@
+"""Pushing to MISP: what is there once however often it is pushed, what is edited, and what is taken back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+import pytest
+import pytest_asyncio
+from pymisp import MISPEvent
+
+from connectors.base import DELIVERED, NOTHING, Outcome
+from connectors.misp import push_mapping as mapping
+from connectors.misp import push_rules as rules
+from schemas.enrichment import ENRICHMENT_ID
+from schemas.errors import PartnerFailed
+from schemas.markings import Pap, marking_id
+from tests.partners.misp import Misp, misp_world
+from tests.partners.rows import PARTNER, row, stix_id, withdrawn
+from tests.partners.world import World
+
+ROWS = [row(f"{letter}.example") for letter in "abcd"]
+NOT_TAKEN = Outcome("refused", "not-taken")
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with misp_world(tmp_path) as made:
+        yield made
+
+
+def misp(world: World, **changes: Any) -> Misp:
+    for name, value in changes.items():
+        setattr(world.partner, name, value)
+    return cast(Misp, world.partner)
+
+
+async def test_what_is_new_is_added_to_its_event(world: World) -> None:
+    there = misp(world)
+    rows = [*ROWS, row("e.example", category="spyware")]
+    assert await (await world.pusher()).push(rows) == [DELIVERED] * 5
+    assert there.values() == {one.value for one in rows}
+    assert sorted(event["info"] for event in there.events.values()) == ["phishing, 2026-11", "spyware, 2026-11"]
+    assert {event["distribution"] for event in there.events.values()} == {"0"}
+    event = next(iter(there.events.values()))
+    read = MISPEvent()
+    read.load(
+        {"Event": event | {"Attribute": [a for a in there.attributes.values() if a["event"] == event["uuid"]]}}
+    )
+    assert [(a.type, a.category, a.to_ids) for a in read.attributes] == [("domain", "Network activity", True)] * 4
+    assert {tag.name for tag in read.attributes[0].tags} == {"tlp:green", "PAP:GREEN", 'tocsin:category="phishing"'}
+
+
+async def test_what_is_there_is_not_touched_again(world: World) -> None:
+    there, pusher = misp(world), await world.pusher()
+    await pusher.push(ROWS)
+    before, asked = there.held(), len(there.requests)
+    assert await pusher.push(ROWS) == [DELIVERED] * 4
+    assert there.held() == before
+    assert there.requests[asked:] == ["POST /attributes/restSearch"]
+
+
+async def test_rows_that_come_later_join_the_event(world: World) -> None:
+    there, pusher = misp(world), await world.pusher()
+    for one in ROWS:
+        assert await pusher.push([one]) == [DELIVERED]
+    assert len(there.events) == 1 and len(there.attributes) == 4
+
+
+async def test_a_new_version_edits_the_attribute(world: World) -> None:
+    there, pusher = misp(world), await world.pusher()
+    await pusher.push(ROWS)
+    assert await pusher.push([row("a.example", 2, value="a2.example")]) == [DELIVERED]
+    assert there.values() == {"a2.example", "b.example", "c.example", "d.example"}
+    # somebody there changed it after us: what is shared holds
+    uuid = mapping.attribute_uuid(ROWS[1], PARTNER)
+    there.attributes[uuid].update(value="mistaken.example", timestamp=str(there.now))
+    assert await pusher.push([row("b.example", 2)]) == [DELIVERED]
+    assert "b.example" in there.values()
+
+
+async def test_of_two_versions_in_one_push_the_last_is_there(world: World) -> None:
+    there = misp(world)
+    rows = [row("a.example"), row("a.example", 2, value="a2.example")]
+    assert await (await world.pusher()).push(rows) == [DELIVERED] * 2
+    assert there.values() == {"a2.example"}
+
+
+async def test_a_withdrawal_leaves_nothing_of_what_was_said(world: World) -> None:
+    there, pusher = misp(world), await world.pusher()
+    await pusher.push(ROWS)
+    for _ in range(2):
+        assert await pusher.push([withdrawn("a.example")]) == [DELIVERED]
+    gone = there.attributes[mapping.attribute_uuid(ROWS[0], PARTNER)]
+    assert gone["deleted"] and gone["type"] == "comment" and not gone["to_ids"]
+    assert "a.example" not in str(there.attributes) and there.values() == {"b.example", "c.example", "d.example"}
+
+
+async def test_what_may_not_be_emptied_is_deleted_all_the_same(world: World) -> None:
+    there, pusher = misp(world, empties=False), await world.pusher()
+    await pusher.push(ROWS)
+    assert await pusher.push([withdrawn("a.example")]) == [DELIVERED]
+    assert there.attributes[mapping.attribute_uuid(ROWS[0], PARTNER)]["deleted"]
+
+
+async def test_what_was_never_there_has_nothing_to_take_back(world: World) -> None:
+    assert await (await world.pusher()).push([withdrawn("never.example")]) == [DELIVERED]
+    assert misp(world).requests == ["POST /attributes/restSearch"]
+
+
+async def test_what_was_deleted_there_is_not_brought_back(world: World) -> None:
+    there, pusher = misp(world), await world.pusher()
+    await pusher.push(ROWS)
+    there.attributes[mapping.attribute_uuid(ROWS[0], PARTNER)]["deleted"] = True
+    assert await pusher.push([row("a.example", 2)]) == [Outcome("refused", "deleted-there")]
+
+
+async def test_what_is_invalid_there_keeps_none_of_the_others_back(world: World) -> None:
+    misp(world, invalid=frozenset({"b.example"}))
+    assert await (await world.pusher()).push(ROWS) == [DELIVERED, NOT_TAKEN, DELIVERED, DELIVERED]
+    assert await (await world.pusher()).push([ROWS[1]]) == [NOT_TAKEN]
+    misp(world, invalid=frozenset({"a2.example"}))
+    assert await (await world.pusher()).push([row("a.example", 2, value="a2.example")]) == [NOT_TAKEN]
+
+
+async def test_where_all_are_invalid_all_are_refused(world: World) -> None:
+    misp(world, invalid=frozenset(one.value for one in ROWS))
+    assert await (await world.pusher()).push(ROWS) == [NOT_TAKEN] * 4
+
+
+async def test_an_event_on_its_block_list_is_refused(world: World) -> None:
+    misp(world, blocked=True)
+    assert await (await world.pusher()).push(ROWS) == [Outcome("refused", "event-not-taken")] * 4
+
+
+async def test_what_has_no_attribute_is_left_out(world: World) -> None:
+    others = [
+        row("m", type="malware", kind="", value="", stix_id=stix_id("m", "malware")),
+        row("x", kind="complex"),
+        withdrawn("m", type="malware", stix_id=stix_id("m", "malware")),
+    ]
+    assert await (await world.pusher()).push(others) == [NOTHING] * 3
+    assert misp(world).requests == []
+
+
+async def test_events_are_published_where_that_is_wanted(tmp_path: Path) -> None:
+    async with misp_world(tmp_path, publish=True, distribution=1) as world:
+        there, pusher = misp(world), await world.pusher()
+        await pusher.push(ROWS)
+        await pusher.push([withdrawn("a.example")])
+        assert there.published == list(there.events) * 2
+        assert {event["distribution"] for event in there.events.values()} == {"1"}
+
+
+@pytest.mark.parametrize(("mode", "code"), [("lets-nobody-in", "not-let-in"), ("talks-nonsense", "not-misp")])
+async def test_a_misp_that_can_not_be_used_is_a_failure(world: World, mode: str, code: str) -> None:
+    misp(world, mode=mode)
+    with pytest.raises(PartnerFailed) as failed:
+        await (await world.pusher()).push(ROWS)
+    assert failed.value.code == code
+
+
+async def test_a_misp_that_wants_a_pause_gets_it(world: World) -> None:
+    misp(world, mode="later")
+    with pytest.raises(PartnerFailed) as failed:
+        await (await world.pusher()).push(ROWS)
+    assert (failed.value.code, failed.value.after_seconds) == ("status-429", 7)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"null",
+        b"[" * 10_000,
+        b'{"response":{"Attribute":[{"uuid":"../x"}]}}',
+        b'{"response":{"Attribute":[{}]}}',
+        b'{"response":{"Attribute":[{"uuid":"6f0c2e0a-5f0f-5b7e-9a55-3f1c0d2b7a90","timestamp":"soon"}]}}',
+    ],
+)
+def test_an_answer_that_makes_no_sense_is_a_failure_or_nothing(body: bytes) -> None:
+    try:
+        assert rules.found(body, "") == {}
+    except PartnerFailed as error:
+        assert error.code == "not-misp"
+
+
+@pytest.mark.parametrize(
+    ("markings", "found", "to_ids"),
+    [
+        ([marking_id(Pap.CLEAR)], {}, True),
+        ([marking_id(Pap.GREEN)], {}, True),
+        ([marking_id(Pap.AMBER)], {}, False),
+        ([marking_id(Pap.RED)], {}, False),
+        ([marking_id(Pap.GREEN), marking_id(Pap.RED)], {}, False),
+        ([], {}, False),
+        ([marking_id(Pap.GREEN)], {"do_not_block": True}, False),
+        ([marking_id(Pap.GREEN)], {"warning_lists": ["much used"]}, False),
+    ],
+)
+def test_what_may_not_be_acted_on_visibly_is_not_for_detection(
+    markings: list[str], found: dict[str, Any], to_ids: bool
+) -> None:
+    body = orjson.loads(ROWS[0].body) | {"object_marking_refs": markings, "extensions": {ENRICHMENT_ID: found}}
+    attribute = mapping.attribute_of(row("a.example", body=orjson.dumps(body)), PARTNER)
+    assert attribute is not None and attribute.fields["to_ids"] is to_ids
+
+
+def test_a_tombstone_names_the_attribute_of_what_it_takes_back() -> None:
+    attribute = mapping.attribute_of(ROWS[0], PARTNER)
+    assert attribute is not None
+    assert attribute.uuid == mapping.attribute_uuid(withdrawn("a.example"), PARTNER)
+    assert attribute.uuid != mapping.attribute_uuid(ROWS[0], "meridian")
