@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from connectors import ioda, misp, ooni, sample, taxii_push, webhook
+from connectors import email, ioda, misp, ooni, sample, taxii_push, webhook
 from connectors.base import Manifest
 
 MANIFESTS: tuple[Manifest, ...] = (
+    email.MANIFEST,
     ioda.MANIFEST,
     misp.MANIFEST,
     ooni.MANIFEST,
