@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from connectors.base import DELIVERED, MAX_BODY_BYTES, Outcome, Pulled, Tools
 from connectors.sample import mapping
@@ -37,8 +37,13 @@ class SamplePusher:
         self._written: set[tuple[str, Any]] | None = None
 
     async def push(self, rows: Sequence[FeedRow]) -> Sequence[Outcome]:
+        writing = asyncio.create_task(asyncio.to_thread(self._append, rows))
         try:
-            await asyncio.to_thread(self._append, rows)
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # a thread can't be stopped, and the next push must not write beside it
+            await asyncio.wait([writing])
+            raise
         except OSError as error:
             raise _failed(error, self._file) from None
         return [DELIVERED] * len(rows)
@@ -48,14 +53,22 @@ class SamplePusher:
             self._written = _keys(self._file)
         new = {(row.stix_id, row.modified): row for row in rows}
         lines = [mapping.line(row) for key, row in new.items() if key not in self._written]
-        with self._file.open("ab") as stream:
-            stream.writelines(lines)
+        with self._file.open("a+b") as stream:
+            stream.writelines([*([b"\n"] if _is_cut_off(stream) else []), *lines])
             stream.flush()
             os.fsync(stream.fileno())
         self._written |= new.keys()
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _is_cut_off(stream: BinaryIO) -> bool:
+    """Whether a crash left the last line without its end: what is appended to it would be lost with it."""
+    if not stream.seek(0, os.SEEK_END):
+        return False
+    stream.seek(-1, os.SEEK_END)
+    return stream.read(1) != b"\n"
 
 
 def _keys(file: Path) -> set[tuple[str, Any]]:
