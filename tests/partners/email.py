@@ -37,6 +37,9 @@ class MailServer:
     def held(self) -> frozenset[Any]:
         return frozenset(self.read(raw)["Message-ID"] for _, raw in self.messages)
 
+    def forget(self) -> None:
+        self.messages.clear()
+
     async def handle_RCPT(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
@@ -136,5 +139,4 @@ async def email_world(
         lending = lent((), language=language) if clock is None else lent((), clock, language=language)
         async with lending as tools:
             assert MANIFEST.push is not None
-            modes: frozenset[Mode] = frozenset({"takes", "refuses", "later", "lets-nobody-in"})
-            yield World(partner, chosen, tools, MANIFEST.push, (PASSWORD,), modes)
+            yield World(partner, chosen, tools, MANIFEST.push, (PASSWORD,))

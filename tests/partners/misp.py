@@ -57,6 +57,10 @@ class Misp:
         shown = ("uuid", "event", "type", "category", "value", "to_ids", "deleted", "first_seen")
         return frozenset(tuple(str(fields.get(name)) for name in shown) for fields in self.attributes.values())
 
+    def forget(self) -> None:
+        self.attributes.clear()
+        self.requests.clear()
+
     def values(self) -> set[str]:
         return {fields["value"] for fields in self.attributes.values() if not fields["deleted"]}
 
@@ -138,8 +142,10 @@ class Misp:
             return {"uuid": ["The UUID provided is not unique"]}
         if given["value"] in self.invalid:
             return {"value": [f"{given['value']} is not valid"]}
-        alike = (event, given["type"], given["value"])
-        if alike in {(one["event"], one["type"], one["value"]) for one in self.attributes.values()}:
+        alike = [
+            one for one in self.attributes.values() if one["value"] == given["value"] and one["event"] == event
+        ]
+        if given["type"] in {one["type"] for one in alike}:
             return {"value": ["A similar attribute already exists for this event."]}
         return None
 

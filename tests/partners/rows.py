@@ -88,10 +88,12 @@ def withdrawn(name: str, /, version: int = 2, **fields: Any) -> FeedRow:
     return live._replace(**{**nothing, **fields})
 
 
-def batches(count: int, size: int) -> Iterator[Sequence[FeedRow]]:
-    """Very many rows, made as they are read."""
+def batches(count: int, size: int, body_bytes: int) -> Iterator[Sequence[FeedRow]]:
+    """A feed of many large rows, made as they are read."""
+    note = b',"description":"' + b"x" * body_bytes + b'"}'
     for start in range(0, count, size):
-        yield [row(f"host-{number}.example") for number in range(start, min(start + size, count))]
+        plain = [row(f"host-{number}.example") for number in range(start, min(start + size, count))]
+        yield [one._replace(body=one.body[:-1] + note) for one in plain]
 
 
 @asynccontextmanager

@@ -49,6 +49,11 @@ class Collection:
     def held(self) -> frozenset[Any]:
         return frozenset((*key, orjson.dumps(value)) for key, value in self.objects.items())
 
+    def forget(self) -> None:
+        self.objects.clear()
+        self._statuses.clear()
+        self.asked.clear()
+
     def routes(self) -> list[web.RouteDef]:
         base = f"/api1/collections/{COLLECTION}/"
         return [

@@ -40,6 +40,10 @@ class Receiver:
     def held(self) -> frozenset[Any]:
         return frozenset((*key, orjson.dumps(value)) for key, value in self.objects.items())
 
+    def forget(self) -> None:
+        self.requests.clear()
+        self.objects.clear()
+
     async def handle(self, request: web.Request) -> web.Response:
         body = await request.read()
         self.requests.append((request.headers.copy(), body))

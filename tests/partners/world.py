@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from connectors.base import Pusher, Settings, Tools
 
 Mode = Literal["takes", "refuses", "later", "lets-nobody-in", "talks-nonsense"]
-ALL: frozenset[Mode] = frozenset({"takes", "refuses", "later", "lets-nobody-in", "talks-nonsense"})
 
 
 class Partner(Protocol):
     """`mode` is how it behaves from now on. `held` is what it holds: equal sets are equal contents, and what it was
-    told twice is in it once."""
+    told twice is in it once. `forget` lets go of it, so that the memory that is measured is the connector's."""
 
     mode: Mode
 
     def held(self) -> frozenset[Any]: ...
 
+    def forget(self) -> None: ...
+
 
 @dataclass
 class World:
-    """A connector's settings and what is at the other end. `secrets` must be in no log and no error; `modes` are
-    those that this partner can have."""
+    """A connector's settings and what is at the other end. `secrets` must be in no log and no error."""
 
     partner: Partner
     settings: Settings
     tools: Tools
     open: Callable[[Any, Tools], Any]
     secrets: tuple[str, ...]
-    modes: frozenset[Mode] = field(default=ALL)
 
     async def pusher(self) -> Pusher:
         opened: Pusher = await self.open(self.settings, self.tools)
@@ -41,7 +40,6 @@ class World:
 
 
 MakeWorld = Callable[[Path], AbstractAsyncContextManager[World]]
-Worlds = AsyncIterator[World]
 
 
 def secret_file(folder: Path, name: str, content: str | bytes) -> Path:
