@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
+import orjson
+
 from connectors.email.texts import Texts
 from schemas.errors import clip
 from schemas.feed import FeedRow
@@ -91,8 +93,15 @@ def _item(row: FeedRow, texts: Texts) -> Item:
         (texts.seen, first if first == last else f"{first} – {last}"),
         (texts.id, row.stix_id),
     )
-    value = f"{row.kind}: {defanged(row.value)}" if row.value else row.type
-    return Item(value, [(label, said) for label, said in facts if said.strip("– ")])
+    return Item(_headline(row), [(label, said) for label, said in facts if said.strip("– ")])
+
+
+def _headline(row: FeedRow) -> str:
+    """An indicator's kind and value; of what is none, the type and the name if it has one."""
+    if row.value:
+        return f"{row.kind}: {defanged(row.value)}"
+    name = orjson.loads(row.body).get("name", "")
+    return f"{row.type}: {defanged(name)}" if name else row.type
 
 
 def _digest(

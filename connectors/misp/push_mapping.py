@@ -16,6 +16,7 @@ import orjson
 from schemas.enrichment import ENRICHMENT_ID
 from schemas.errors import ItemRefused
 from schemas.feed import FeedRow
+from schemas.handling import HANDLING_ID
 from schemas.markings import Pap, resolve
 from schemas.timestamps import parse_time
 
@@ -111,8 +112,14 @@ def event_of(rows: Sequence[FeedRow], distribution: int, partner: str) -> dict[s
 def _may_be_acted_on(body: Mapping[str, Any]) -> bool:
     """Whether its PAP lets recipients act on it visibly, and to block it does no harm; what does not say so, no."""
     pap = resolve(body.get("object_marking_refs", ())).pap
-    found = body.get("extensions", {}).get(ENRICHMENT_ID, {})
-    return pap in (Pap.CLEAR, Pap.GREEN) and not found.get("do_not_block") and not found.get("warning_lists")
+    said, found = _extension(body, HANDLING_ID), _extension(body, ENRICHMENT_ID)
+    permitted = pap in (Pap.CLEAR, Pap.GREEN) and "protect" in said.get("purposes", ("protect",))
+    return permitted and not found.get("do_not_block") and not found.get("warning_lists")
+
+
+def _extension(body: Mapping[str, Any], id_: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = body.get("extensions", {}).get(id_, {})
+    return found
 
 
 def _tags(row: FeedRow, body: Mapping[str, Any]) -> list[str]:

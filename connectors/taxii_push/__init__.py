@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from connectors.addresses import EncryptedUrl
 from connectors.base import Manifest, Settings
 from connectors.taxii_push import client
 
@@ -16,7 +17,7 @@ class TaxiiPushSettings(Settings):
     `token_file` (bearer), or by `user` and `password_file` (HTTP Basic). An envelope has at most `rows` objects.
     `wait_seconds` is how long one that the server still works on is waited for before it comes again."""
 
-    api_root: str
+    api_root: EncryptedUrl
     collection: Annotated[str, Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z._~-]{0,199}$")]
     token_file: Path | None = None
     user: str = ""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from connectors.addresses import EncryptedUrl
 from connectors.base import Manifest, Settings
 from connectors.webhook import client
 
@@ -16,7 +17,7 @@ class WebhookSettings(Settings):
     first. `source` is what the hub calls itself (CloudEvents' `source`, a URI). A bundle has at most `rows`
     objects and `bundle_bytes` bytes."""
 
-    url: str
+    url: EncryptedUrl
     secret_file: Path
     source: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")] = "urn:tocsin:hub"
     rows: Annotated[int, Field(ge=1, le=1000)] = 100

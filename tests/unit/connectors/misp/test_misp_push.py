@@ -16,6 +16,7 @@ from connectors.misp import push_mapping as mapping
 from connectors.misp import push_rules as rules
 from schemas.enrichment import ENRICHMENT_ID
 from schemas.errors import PartnerFailed
+from schemas.handling import HANDLING_ID
 from schemas.markings import Pap, marking_id
 from tests.partners.misp import Misp, misp_world
 from tests.partners.rows import PARTNER, row, stix_id, withdrawn
@@ -206,6 +207,13 @@ def test_what_may_not_be_acted_on_visibly_is_not_for_detection(
     markings: list[str], found: dict[str, Any], to_ids: bool
 ) -> None:
     body = orjson.loads(ROWS[0].body) | {"object_marking_refs": markings, "extensions": {ENRICHMENT_ID: found}}
+    attribute = mapping.attribute_of(row("a.example", body=orjson.dumps(body)), PARTNER)
+    assert attribute is not None and attribute.fields["to_ids"] is to_ids
+
+
+@pytest.mark.parametrize(("purposes", "to_ids"), [(["detect", "protect"], True), (["detect"], False), ([], False)])
+def test_what_may_not_be_used_to_protect_is_not_for_detection(purposes: list[str], to_ids: bool) -> None:
+    body = orjson.loads(ROWS[0].body) | {"extensions": {HANDLING_ID: {"purposes": purposes}}}
     attribute = mapping.attribute_of(row("a.example", body=orjson.dumps(body)), PARTNER)
     assert attribute is not None and attribute.fields["to_ids"] is to_ids
 
