@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from connectors.access import token_of
 from connectors.base import DELIVERED, NOTHING, Outcome, Tools
 from connectors.http import Answer, place
 from connectors.misp import push_mapping as mapping
@@ -38,7 +39,7 @@ class _Settings(Protocol):
 
 async def open_pusher(settings: _Settings, tools: Tools) -> MispPusher:
     key = await asyncio.to_thread(tools.secret, settings.key_file)
-    return MispPusher(settings, tools, key.decode("ascii", "ignore"))
+    return MispPusher(settings, tools, token_of(key, str(settings.key_file)))
 
 
 class MispPusher:

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from connectors.addresses import EncryptedUrl
+from connectors.access import EncryptedUrl
 from connectors.base import Manifest, Settings
 from connectors.taxii_push import client
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from connectors.access import token_of
 from connectors.base import DELIVERED, Outcome, Tools
 from connectors.http import Answer, place
 from connectors.pieces import lots, send_all, verdict
@@ -35,8 +36,9 @@ class _Settings(Protocol):
 
 
 async def open_pusher(settings: _Settings, tools: Tools) -> TaxiiPusher:
-    token = None if settings.token_file is None else await asyncio.to_thread(tools.secret, settings.token_file)
-    password = b""
+    token, password = "", b""
+    if settings.token_file is not None:
+        token = token_of(await asyncio.to_thread(tools.secret, settings.token_file), str(settings.token_file))
     if settings.password_file is not None:
         password = await asyncio.to_thread(tools.secret, settings.password_file)
     return TaxiiPusher(settings, tools, mapping.authorization(token, settings.user, password))

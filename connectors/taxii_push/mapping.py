@@ -105,10 +105,10 @@ def envelope(rows: Sequence[FeedRow]) -> bytes:
     return b'{"objects":[\n' + b",\n".join(row.body for row in rows) + b"\n]}"
 
 
-def authorization(token: bytes | None, user: str, password: bytes) -> str:
-    """The header's value: bearer (RFC 6750), or Basic in UTF-8 (RFC 7617)."""
-    if token is not None:
-        return "Bearer " + token.decode("ascii", "ignore")
+def authorization(token: str, user: str, password: bytes) -> str:
+    """The header's value: bearer (RFC 6750), or without a token Basic in UTF-8 (RFC 7617)."""
+    if token:
+        return f"Bearer {token}"
     return "Basic " + base64.b64encode(user.encode() + b":" + password).decode()
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from connectors.addresses import EncryptedUrl
+from connectors.access import EncryptedUrl
 from connectors.base import Manifest, Settings
 from connectors.webhook import client
 

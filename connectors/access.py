@@ -1,12 +1,17 @@
-"""Addresses to which contents are sent. Pure."""
+"""Where contents may be sent, and what lets us in there. Pure."""
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
+
+from schemas.errors import Misconfigured
+
+_is_token = re.compile(rb"[!-~]{1,4096}").fullmatch
 
 
 def _encrypted(url: str) -> str:
@@ -34,3 +39,16 @@ def _is_this_machine(host: str) -> bool:
 
 EncryptedUrl = Annotated[str, AfterValidator(_encrypted)]
 """`https`, or `http` to this very machine."""
+
+
+def token_of(secret: bytes, where: str) -> str:
+    """A token or key as it goes into a header (RFC 6750 section 2.1, and some leeway): visible ASCII, no blanks.
+    Raises `Misconfigured`, without quoting it; `where` is its file."""
+    if not _is_token(secret):
+        raise Misconfigured(
+            "token-file",
+            "this file does not hold a token",
+            where=where,
+            hint="write the token into it, on one line and nothing else",
+        )
+    return secret.decode("ascii")
