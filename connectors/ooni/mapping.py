@@ -152,7 +152,7 @@ def _target(test: Any, address: Any) -> str:
         ioc = host(name) if name else None
     except (ValueError, ItemRefused):
         return ""
-    return ioc.value if ioc and ioc.kind == "domain" else ""
+    return ioc.value if ioc and ioc.kind == "domain" and "." in ioc.value else ""
 
 
 def _day(text: Any) -> int | None:

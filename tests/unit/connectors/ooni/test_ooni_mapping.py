@@ -143,6 +143,7 @@ def test_counts_leave_as_bands_and_times_as_days() -> None:
         ([*many(9, 3, input="http://198.51.100.7/")], 0),  # an address is no site
         ([*many(9, 3, input=None)], 0),
         ([*many(9, 3, input="http://[::broken/")], 0),
+        ([*many(9, 3, input="http://router/")], 0),  # nor is what is in somebody's own network
         ([*many(9, 3, test_name="signal", input=None)], 1),
     ],
 )
