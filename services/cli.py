@@ -364,6 +364,9 @@ def status(as_json: bool) -> None:
 def demo() -> None:
     """Send a small made-up feed through a running hub, and print each item's journey.
 
+    The six threats that the hub is for: shutdown, censorship, cyberattack, surveillance, doxxing, defamation; and
+    what holds an item back, with the rule that does. It stays in the hub: use one to try things out.
+
     Example: tocsin demo
     """
 
@@ -377,8 +380,9 @@ def demo() -> None:
             for refusal in answer.get("items", []):
                 lines.append(f"  refused at the door: {refusal['pointer']}: {refusal['reason']}")
         await _wait_for(hub, submissions)
-        for value in demo_feed.VALUES:
-            lines += ["", telling.journey(await hub.get("/api/v1/explain", {"item": value}), describe())]
+        for heading, item in demo_feed.JOURNEYS:
+            told = telling.journey(await hub.get("/api/v1/explain", {"item": item}), describe())
+            lines += ["", f"== {heading} ==", told]
         return lines
 
     click.echo("\n".join(_ask(work)))

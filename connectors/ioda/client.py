@@ -52,7 +52,12 @@ class IodaPuller:
             window = {"from": str(from_s), "until": str(until_s), "format": "codf", "overall": "false"}
             async for events in self._pages(query | window):
                 found += mapping.outages(events, country, until_s, self._where)
-        changed, after = mapping.follow(known, found, until_s, from_s, self._settings.bounds)
+                if len(found) > mapping.MAX_EVENTS:
+                    raise self._too_many()
+        try:
+            changed, after = mapping.follow(known, found, until_s, from_s, self._settings.bounds)
+        except OverflowError:
+            raise self._too_many() from None
         bodies = list(bundles([mapping.objects(incident) for incident in changed]))
         for number, body in enumerate(bodies, 1):
             # remembered only when all of it is stored: what comes again is the same
@@ -73,9 +78,11 @@ class IodaPuller:
             if digest in seen:
                 raise PartnerFailed("pages-loop", "it gives the same page again and again", where=self._where)
             seen.add(digest)
-        raise PartnerFailed(
-            "too-many", "it has more events than can be read", where=self._where, hint="name fewer countries"
-        )
+        raise self._too_many()
+
+    def _too_many(self) -> PartnerFailed:
+        hint = "name fewer countries, or raise `min_score`"
+        return PartnerFailed("too-many", "it has more events than can be read", where=self._where, hint=hint)
 
     async def close(self) -> None:
         """What is open belongs to who lent it."""

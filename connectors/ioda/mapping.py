@@ -26,7 +26,11 @@ LAG_S = 3_600
 """IODA's signals come late: what ended within this time before the answer may still go on."""
 MAX_LOOKBACK_S = 30 * DAY_S
 MAX_DURATION_S = 3_660 * DAY_S
-MAX_INCIDENTS = 10_000
+MAX_INCIDENTS = 2_000
+MAX_EVENTS = 50_000
+"""Of one pull."""
+MAX_OF_A_PLACE = 500
+"""Incidents in one pull."""
 LIMIT = 1_000
 """Events of one answer."""
 
@@ -149,16 +153,19 @@ def follow(
 ) -> tuple[list[Incident], Checkpoint]:
     """The incidents of which there is something new to say, each as its next version, and what to remember.
 
-    Two that turn out to be one go on as the older; the other is revoked.
+    Two that turn out to be one go on as the older; the other is revoked. Raises `OverflowError` where there are too
+    many to be told apart.
     """
     changed: list[Incident] = []
-    left = list(known.incidents)
+    left: dict[str, list[Incident]] = {}
+    for one in sorted(known.incidents, key=lambda one: one.first_start_s):
+        left.setdefault(one.entity, []).append(one)
     kept: list[Incident] = []
     for incident in _incidents(found, bounds):
-        same = sorted(
-            (one for one in left if _touch(one, incident, bounds.gap_s)), key=lambda one: one.first_start_s
-        )
-        left = [one for one in left if one not in same]
+        of_place = left.get(incident.entity, [])
+        same = [one for one in of_place if _touch(one, incident, bounds.gap_s)]
+        if same:
+            left[incident.entity] = [one for one in of_place if one not in same]
         if not same and not _counts(incident, bounds):
             continue
         now = _next(same[0] if same else None, incident)
@@ -167,9 +174,11 @@ def follow(
             changed.append(now)
         changed += [one.model_copy(update=_later(one, now.end_s) | {"revoked": True}) for one in same[1:]]
     # an answer that leaves out what it had before takes nothing back: it is kept until it is out of the question
-    kept += [one for one in left if one.end_s >= asked_from_s - bounds.gap_s]
-    kept.sort(key=lambda one: one.end_s)
-    return changed, Checkpoint(until_s=until_s, incidents=tuple(kept[-MAX_INCIDENTS:]))
+    unsaid = (one for of_place in left.values() for one in of_place)
+    kept += [one for one in unsaid if one.end_s >= asked_from_s - bounds.gap_s]
+    if len(kept) > MAX_INCIDENTS:
+        raise OverflowError
+    return changed, Checkpoint(until_s=until_s, incidents=tuple(sorted(kept, key=lambda one: one.end_s)))
 
 
 def _incidents(found: Iterable[Outage], bounds: Bounds) -> Iterator[Incident]:
@@ -178,9 +187,12 @@ def _incidents(found: Iterable[Outage], bounds: Bounds) -> Iterator[Incident]:
         by_entity.setdefault(outage.entity, []).append(outage)
     for _, of_one in sorted(by_entity.items()):
         lot: list[Outage] = []
-        end_s = 0
+        end_s = lots = 0
         for outage in sorted(of_one, key=lambda one: one.start_s):
             if lot and outage.start_s > end_s + bounds.gap_s:
+                lots += 1
+                if lots >= MAX_OF_A_PLACE:
+                    raise OverflowError
                 yield _incident(lot)
                 lot = []
             lot.append(outage)
@@ -213,8 +225,7 @@ def _rounded(score: float) -> int:
 
 
 def _touch(one: Incident, other: Incident, gap_s: int) -> bool:
-    apart = max(one.start_s, other.start_s) - min(one.end_s, other.end_s)
-    return one.entity == other.entity and apart <= gap_s
+    return max(one.start_s, other.start_s) - min(one.end_s, other.end_s) <= gap_s
 
 
 def _counts(incident: Incident, bounds: Bounds) -> bool:

@@ -28,7 +28,7 @@ class OoniSettings(Settings):
     countries: Annotated[tuple[Country, ...], Field(max_length=300)] = ()
     tests: Annotated[tuple[Test, ...], Field(min_length=1)] = get_args(Test)
     domains: Annotated[tuple[Domain, ...], Field(max_length=1000)] = ()
-    min_probes: Annotated[int, Field(ge=2, le=1000)] = 5
+    min_probes: Annotated[int, Field(ge=2, le=mapping.MAX_REPORTS)] = 5
     min_networks: Annotated[int, Field(ge=2, le=100)] = 2
     min_share: Annotated[float, Field(ge=0.1, le=1)] = 0.5
     window_days: Annotated[int, Field(ge=1, le=30)] = 3

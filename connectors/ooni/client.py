@@ -8,6 +8,7 @@ import hashlib
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +28,7 @@ MAX_FILE_BYTES = 4 * 1024 * 1024 * 1024
 """Unpacked."""
 MAX_LINE_BYTES = 16 * 1024 * 1024
 """Of one measurement."""
+LINES_AT_ONCE = 500
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 
 
@@ -67,7 +69,7 @@ class OoniPuller:
         tally = mapping.Tally(since_ms, until_ms)
         try:
             if self._settings.folder is not None:
-                await asyncio.to_thread(_count_files, self._settings.folder, self._settings.countries, tally)
+                await _count_files(self._settings.folder, self._settings.countries, tally)
             else:
                 await self._count_listed(tally, since_ms, until_ms)
         except OverflowError:
@@ -138,17 +140,13 @@ class OoniPuller:
 # --- files --------------------------------------------------------------------------------------------------------
 
 
-def _count_files(folder: Path, countries: tuple[str, ...], tally: mapping.Tally) -> None:
-    """Of the countries that are named, else of all."""
+async def _count_files(folder: Path, countries: tuple[str, ...], tally: mapping.Tally) -> None:
+    """Of the countries that are named, else of all; some lines at a time, so that it can be cancelled."""
     try:
-        files = sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIXES))
-        if len(files) > MAX_FILES:
-            raise PartnerFailed("too-many", "there are too many files", where=str(folder), hint="remove old ones")
-        for file in files:
-            for line in _lines(file):
-                one = mapping.raw(_parsed(line, file))
-                if one is not None and (not countries or one.country in countries):
-                    tally.add(one)
+        for file in await asyncio.to_thread(_files, folder):
+            lines = _lines(file)
+            while await asyncio.to_thread(_count_some, lines, file, countries, tally):
+                pass
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise PartnerFailed(
             "file-damaged", "a file is cut off or damaged", where=str(folder), hint="fetch it again"
@@ -157,6 +155,24 @@ def _count_files(folder: Path, countries: tuple[str, ...], tally: mapping.Tally)
         raise PartnerFailed(
             "folder", f"it can't be used: {error.strerror}", where=str(folder), hint="mend the folder"
         ) from None
+
+
+def _files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.name.endswith(SUFFIXES))
+    if len(files) > MAX_FILES:
+        raise PartnerFailed("too-many", "there are too many files", where=str(folder), hint="remove old ones")
+    return files
+
+
+def _count_some(lines: Iterator[bytes], file: Path, countries: tuple[str, ...], tally: mapping.Tally) -> bool:
+    """Whether there were any."""
+    some = False
+    for line in islice(lines, LINES_AT_ONCE):
+        some = True
+        one = mapping.raw(_parsed(line, file))
+        if one is not None and (not countries or one.country in countries):
+            tally.add(one)
+    return some
 
 
 def _lines(file: Path) -> Iterator[bytes]:

@@ -27,7 +27,9 @@ from schemas.timestamps import format_time, parse_time
 
 DAY_MS = 86_400_000
 MAX_TARGETS = 20_000
-MAX_REPORTS = 1_000
+MAX_MEASUREMENTS = 2_000_000
+"""Counted in one pull."""
+MAX_REPORTS = 100
 """Of one target: what is beyond is not needed to know that they are several."""
 LIMIT = 1_000
 """Measurements of one answer."""
@@ -171,7 +173,7 @@ class Count:
     """Of the measurements of one target: [all, found to be blocked] by network, and what else decides."""
 
     networks: dict[str, list[int]] = field(default_factory=dict)
-    reports: set[str] = field(default_factory=set)
+    reports: set[int] = field(default_factory=set)
     confirmed: bool = False
     days: set[int] = field(default_factory=set)
     methods: set[str] = field(default_factory=set)
@@ -183,7 +185,7 @@ class Count:
             return
         of_network[1] += 1
         if len(self.reports) < MAX_REPORTS:
-            self.reports.add(one.report)
+            self.reports.add(hash(one.report))  # to be told apart, and by nothing else
         self.confirmed |= one.finding == "confirmed"
         self.days.add(one.day_ms)
         if one.method:
@@ -216,17 +218,18 @@ class Tally:
     def __init__(self, since_ms: int, until_ms: int) -> None:
         self._since_ms = since_ms
         self._until_ms = until_ms
+        self._size = 0
         self.counts: dict[Key, Count] = {}
 
-    def add(self, one: Measured | None) -> bool:
-        """Whether it lies in the window. Raises `OverflowError` where there are too many targets to count."""
+    def add(self, one: Measured | None) -> None:
+        """What lies outside the window does not count. Raises `OverflowError` where it becomes too much."""
         if one is None or not self._since_ms <= one.day_ms <= self._until_ms:
-            return False
+            return
         key = (one.country, one.test, one.target)
-        if key not in self.counts and len(self.counts) >= MAX_TARGETS:
+        self._size += 1
+        if self._size > MAX_MEASUREMENTS or (key not in self.counts and len(self.counts) >= MAX_TARGETS):
             raise OverflowError
         self.counts.setdefault(key, Count()).add(one)
-        return True
 
 
 # --- what is said of it -------------------------------------------------------------------------------------------

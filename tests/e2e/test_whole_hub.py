@@ -53,8 +53,16 @@ def test_the_demo_tells_each_items_journey(hub: RunningHub) -> None:
     said = hub.tocsin("demo").stdout
     assert "refused at the door" in said
     rules = ("F02", "F03", "F04", "F05", "F06", "host-only")
-    for words in ("horizon", "meadow", *rules, "mail-security-check.example"):
+    threats = ("A shutdown", "Censorship", "A cyberattack", "Surveillance", "Doxxing", "Defamation")
+    for words in (
+        "horizon",
+        "meadow",
+        *rules,
+        "mail-security-check.example",
+        *(f"== {name}: " for name in threats),
+    ):
         assert words in said, said
+    assert said.count("  decided ") == said.count("\n== "), "every item is found, and was decided"
 
 
 def test_all_real_feeds_once_and_again(hub: RunningHub, shared: Path) -> None:

@@ -50,14 +50,18 @@ def observed(**more: Any) -> dict[str, Any]:
 
 
 def sent(*objects: dict[str, Any], terms: dict[str, Any] = TERMS) -> Core:
+    core = Core(partners(terms))
+    core.now_ms = ORIGIN.received_ms
+    say(core, 1, *objects)
+    return core
+
+
+def say(core: Core, seq: int, *objects: dict[str, Any]) -> None:
     document = {"type": "bundle", "id": id_of("bundle", 0), "objects": list(objects)}
     reading = stix_door.read(document, source_agreement("alpha"), ORIGIN.received_ms)
     packed = prepare(reading, ORIGIN, SECRET)
     assert packed.refused == 0, packed.refusals
-    core = Core(partners(terms))
-    core.now_ms = ORIGIN.received_ms
-    core.work([(p.key, with_seq(p.value, 1)) for p in unpack(packed.messages) if p.topic is REPORTS])
-    return core
+    core.work([(p.key, with_seq(p.value, seq)) for p in unpack(packed.messages) if p.topic is REPORTS])
 
 
 def holders(core: Core, type_: str) -> set[str]:
@@ -74,6 +78,20 @@ def test_an_incident_reaches_whom_the_rules_let_it() -> None:
     [less] = core.of_type("state-of-xb", "incident")
     assert "affected" not in less["extensions"][HANDLING_ID], "F05: other states learn of no place"
     assert holders(sent(incident(), terms=OPEN), "incident") == set(EVERYONE)
+
+
+def test_a_newer_version_takes_the_place_of_the_older_and_a_revoked_one_is_withdrawn() -> None:
+    core = sent(incident())
+    [before] = core.of_type("ngo", "incident")
+    say(core, 2, incident(modified="2026-01-02T00:00:00.000Z", description="It recovered."))
+    core.pass_time(60_000)
+    [after] = core.of_type("ngo", "incident")
+    assert (after["id"], after["description"]) == (before["id"], "It recovered.")
+    assert after["modified"] > before["modified"]
+    say(core, 3, incident(modified="2026-01-03T00:00:00.000Z", revoked=True))
+    assert holders(core, "incident") == set()
+    told = {partner for partner in EVERYONE if core.holds(partner, withdrawn=True)}
+    assert told == {"ngo", "platform", "state-of-xb"}, "exactly those who were sent it"
 
 
 SITE = {"type": "domain-name", "value": "news.example"}

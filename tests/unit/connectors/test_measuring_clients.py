@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import re
 import ssl
 import subprocess
 import time
+import tomllib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from schemas.errors import PartnerFailed
 from schemas.handling import HANDLING_ID
 from tests.unit.connectors.measuring_server import NOW_MS, SHORT, objects, of_type, pulled, serving, tools
 
-FIXTURES = Path(__file__).parents[2] / "fixtures" / "connectors"
+ROOT = Path(__file__).parents[3]
+FIXTURES = ROOT / "tests" / "fixtures" / "connectors"
 LISTED: dict[str, Any] = orjson.loads((FIXTURES / "ooni" / "listed.json").read_bytes())
 EVENTS: dict[str, Any] = orjson.loads((FIXTURES / "ioda" / "events.json").read_bytes())
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -131,6 +134,17 @@ async def test_what_is_much_comes_in_pieces_and_is_remembered_at_the_last() -> N
         assert all(one["target_ref"] in ids for one in of_type([piece], "relationship"))
 
 
+@pytest.mark.parametrize("manifest", [ioda.MANIFEST, ooni.MANIFEST], ids=lambda one: one.name)
+def test_the_readme_shows_settings_that_are_right(manifest: Any) -> None:
+    text = (ROOT / "connectors" / manifest.name / "README.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        [table] = tomllib.loads(block).values()
+        assert (table.pop("connector"), table.pop("partner"), table.pop("does")) == (manifest.name,) * 2 + ("pull",)
+        manifest.settings.model_validate(table)
+
+
 def test_settings_that_fetch_nothing_are_an_error() -> None:
     with pytest.raises(ValueError, match="countries"):
         ooni.OoniSettings()
@@ -196,6 +210,33 @@ async def test_files_that_lie(
         with pytest.raises(PartnerFailed) as failed:
             await pulled(ooni.MANIFEST, lent, folder=str(tmp_path))
     assert failed.value.code == code
+
+
+async def test_more_measurements_than_can_be_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ooni_client, "LINES_AT_ONCE", 3)
+    (tmp_path / "a.jsonl").write_bytes(lines(0, 20))
+    async with tools() as lent:
+        assert len(of_type(await pulled(ooni.MANIFEST, lent, folder=str(tmp_path)), "incident")) == 1
+        monkeypatch.setattr(ooni_mapping, "MAX_MEASUREMENTS", 19)
+        with pytest.raises(PartnerFailed) as failed:
+            await pulled(ooni.MANIFEST, lent, folder=str(tmp_path))
+    assert failed.value.code == "too-many"
+
+
+async def test_more_events_than_can_be_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return events_of(*EVENTS["data"])
+
+    for bound in ("MAX_EVENTS", "MAX_OF_A_PLACE"):
+        async with serving(answer) as url, tools(url) as lent:
+            with monkeypatch.context() as patched:
+                patched.setattr(ioda_mapping, bound, 0)
+                patched.setitem(
+                    EVENTS, "data", [*EVENTS["data"], {**EVENTS["data"][0], "start": 1794850000, "duration": 60}]
+                )
+                with pytest.raises(PartnerFailed) as failed:
+                    await pulled(ioda.MANIFEST, lent, url=url)
+        assert failed.value.code == "too-many"
 
 
 async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -165,3 +165,16 @@ def test_an_answer_without_events_fails(answer: Any) -> None:
         mapping.rows(answer, "ioda")
     assert failed.value.code == "answer-unexpected"
     assert "no such entity" not in str(failed.value)
+
+
+def test_more_than_can_be_told_apart_is_an_error_and_not_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = [one for n in range(6) for one in both(NOW_S - n * 5 * HOUR - HOUR, HOUR)]
+    monkeypatch.setattr(mapping, "MAX_OF_A_PLACE", 6)
+    assert len(follow(Checkpoint(), events)[0]) == 6
+    monkeypatch.setattr(mapping, "MAX_OF_A_PLACE", 5)
+    with pytest.raises(OverflowError):
+        follow(Checkpoint(), events)
+    monkeypatch.undo()
+    monkeypatch.setattr(mapping, "MAX_INCIDENTS", 5)
+    with pytest.raises(OverflowError):
+        follow(Checkpoint(), events)
