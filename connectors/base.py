@@ -18,9 +18,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from connectors.http import Http
 from schemas.feed import FeedRow, Format, Head
@@ -99,8 +99,9 @@ class Pulled(NamedTuple):
 
     `body` is in any format that accept reads, of at most `MAX_BODY_BYTES`; `media_type` and `filename` as an
     uploader would give them. `feed` names what it is a part or a snapshot of; `snapshot` says that it is the whole
-    of that feed, so that what is no longer in it is withdrawn. `withdrawal` takes back by the source's own ids.
-    `checkpoint` (any JSON) is given back to the next pull; None: as before.
+    of that feed, so that what is no longer in it is withdrawn; with an empty body the feed is over, and holds
+    nothing any more. `withdrawal` takes back by the source's own ids. `checkpoint` (any JSON, see `Checkpoint`) is
+    given back to the next pull; None: as before.
     """
 
     body: bytes = b""
@@ -110,6 +111,22 @@ class Pulled(NamedTuple):
     snapshot: bool = False
     withdrawal: Withdrawal | None = None
     checkpoint: Mapping[str, Any] | None = None
+
+
+class Checkpoint(BaseModel):
+    """From where a puller goes on, with types. What it can't read (of another version, say) starts anew."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any]) -> Self:
+        try:
+            return cls.model_validate(checkpoint)
+        except ValidationError:
+            return cls()
+
+    def dump(self) -> Mapping[str, Any]:
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 class Puller(Protocol):
