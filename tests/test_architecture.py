@@ -24,6 +24,7 @@ SHELLS = (
     "services/*/agent.py",  # moves chunks between the stage and its surroundings
     "services/*/http.py",  # the stage's part of the HTTP interface
     "connectors/*/client.py",
+    "connectors/misp/pull_client.py",  # the other direction of the same connector
     # of one stage
     "services/accept/inbox.py",  # the inbox's tables
     "services/accept/aliases.py",  # what is kept of a source: its ids, what waits, its snapshots
@@ -40,6 +41,7 @@ SHELLS = (
     "services/share/taxii*.py",  # the TAXII part of the HTTP interface
     # of the whole hub
     "connectors/http.py",  # the one outgoing HTTP client
+    "connectors/fetch.py",  # reads files, at an address or in a folder
     "services/cli.py",
     "services/cli_connector.py",
     "services/cli_data.py",
