@@ -5,15 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from connectors import email, ioda, misp, ooni, sample, taxii_push, webhook
+from connectors import (
+    csv_feed,
+    email,
+    ioda,
+    misp,
+    ooni,
+    sample,
+    stalkerware,
+    stix_files,
+    taxii,
+    taxii_push,
+    webhook,
+)
 from connectors.base import Manifest
 
 MANIFESTS: tuple[Manifest, ...] = (
+    csv_feed.MANIFEST,
     email.MANIFEST,
     ioda.MANIFEST,
-    misp.MANIFEST,
+    misp.PULL,
+    misp.PUSH,
     ooni.MANIFEST,
     sample.MANIFEST,
+    stalkerware.MANIFEST,
+    stix_files.MANIFEST,
+    taxii.MANIFEST,
     taxii_push.MANIFEST,
     webhook.MANIFEST,
 )
