@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from aiohttp import hdrs
 from pydantic import BaseModel, ConfigDict
-from yarl import URL
 
 from connectors.http import CHUNK_BYTES, Answer, Http
+from connectors.http import place as origin_of
 from schemas.errors import PartnerFailed
 
 GZIP = b"\x1f\x8b"
@@ -86,12 +86,7 @@ async def opened(
 
 def origin(place: Place) -> str:
     """What of a place may stand in a log or an error: paths and queries of addresses may hold secrets."""
-    if isinstance(place, Path):
-        return str(place)
-    try:
-        return str(URL(place).origin())
-    except ValueError:
-        return ""
+    return str(place) if isinstance(place, Path) else origin_of(place)
 
 
 def refuse(answer: Answer, place: Place) -> None:

@@ -22,7 +22,7 @@ from services.hub import Hub
 from services.tables import outbox
 from tests.fakes import NOW_MS, accept_client, bearer, make_hub, rows, source_agreement, token_for
 
-SHORT = Limits(body_bytes=4 * 1024 * 1024, connect_seconds=2, idle_seconds=0.5, whole_seconds=5)
+SHORT = Limits(body_bytes=4 * 1024 * 1024, connect_seconds=2, idle_seconds=0.5, whole_seconds=2)
 SECRET_FILE = Path("/secrets/of-a-partner")
 SECRET = b"a-secret-that-nobody-may-read"
 
