@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pymisp.mispevent import MISPAttribute
 
-from connectors.misp import MANIFEST
+from connectors.misp import PUSH
 from connectors.misp.push_settings import MispPushSettings
 from tests.partners.rows import lent
 from tests.partners.world import Mode, World, secret_file
@@ -194,6 +194,6 @@ async def misp_world(folder: Path, **settings: Any) -> AsyncIterator[World]:
     async with TestServer(application) as server:
         given = {"url": f"http://127.0.0.1:{server.port}", "key_file": secret_file(folder, "misp.key", KEY)}
         chosen = MispPushSettings(**(given | settings))
-        async with lent(MANIFEST.hosts(chosen)) as tools:
-            assert MANIFEST.push is not None
-            yield World(misp, chosen, tools, MANIFEST.push, (KEY,))
+        async with lent(PUSH.hosts(chosen)) as tools:
+            assert PUSH.push is not None
+            yield World(misp, chosen, tools, PUSH.push, (KEY,))

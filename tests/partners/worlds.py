@@ -24,7 +24,7 @@ class Registered(NamedTuple):
 WORLDS: Mapping[str, Registered] = MappingProxyType(
     {
         "email": Registered(email_world, ("takes", "refuses", "later", "lets-nobody-in")),
-        "misp": Registered(misp_world),
+        "misp_push": Registered(misp_world),
         "sample": Registered(sample_world, ("takes", "talks-nonsense")),
         "taxii_push": Registered(taxii_world),
         "webhook": Registered(webhook_world),
