@@ -17,7 +17,7 @@ from tests.partners.worlds import WORLDS
 from tests.unit.connectors.raw_server import Answer, raw_server, saying
 
 SHORT = Limits(connect_seconds=0.5, idle_seconds=0.3, whole_seconds=0.8)
-ADDRESSES = {"misp": "url", "taxii_push": "api_root", "webhook": "url"}
+ADDRESSES = {"misp_push": "url", "taxii_push": "api_root", "webhook": "url"}
 """The settings that say where each sends."""
 ROWS = [row(f"canary-{number}.example") for number in range(3)]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
