@@ -11,13 +11,14 @@ remembers it, since a later answer may let it begin or end elsewhere.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from connectors.incidents import Version, about, malformed
-from schemas.errors import PartnerFailed
+from schemas.errors import PartnerFailed, clip
 from schemas.handling import COUNTRIES
 from schemas.timestamps import format_time
 
@@ -33,6 +34,9 @@ MAX_OF_A_PLACE = 500
 """Incidents in one pull."""
 LIMIT = 1_000
 """Events of one answer."""
+
+
+_signal = re.compile(r"[a-z0-9][a-z0-9.-]{0,39}").fullmatch
 
 
 class Outage(NamedTuple):
@@ -128,7 +132,7 @@ def outages(events: Iterable[Any], country: str, until_s: int, where: str) -> It
         except (KeyError, TypeError, AttributeError):
             raise malformed("one of its events has not the form that is documented", where) from None
         whole = type(start_s) is int and type(duration_s) is int and type(score) in (int, float)
-        if not whole or not isinstance(signal, str) or not isinstance(name, str):
+        if not whole or not isinstance(signal, str) or not _signal(signal) or not isinstance(name, str):
             raise malformed("one of its events has not the form that is documented", where)
         if start_s < 0 or not 0 <= duration_s <= MAX_DURATION_S or not 0 <= score < math.inf:
             raise malformed("the numbers of one of its events make no sense", where)
@@ -140,9 +144,9 @@ def outages(events: Iterable[Any], country: str, until_s: int, where: str) -> It
         if kind == "country" and code != place:
             raise malformed("it answers for another country than was asked", where)
         end_s = min(start_s + duration_s, until_s)
-        region = name[:100] if kind == "region" else ""
+        region = clip(name, 100) if kind == "region" else ""
         still = event.get("overlaps_window") is True or end_s >= until_s - LAG_S
-        yield Outage(f"{kind}/{code[:40]}", region, place, signal[:40], start_s, max(end_s, start_s), score, still)
+        yield Outage(f"{kind}/{code[:40]}", region, place, signal, start_s, max(end_s, start_s), score, still)
 
 
 _CLOCK = "compare its clock with that of this machine"
@@ -229,8 +233,10 @@ def _touch(one: Incident, other: Incident, gap_s: int) -> bool:
 
 
 def _counts(incident: Incident, bounds: Bounds) -> bool:
-    strong = [score for score in incident.scores.values() if score >= bounds.min_score]
-    return len(incident.scores) >= bounds.min_signals and bool(strong)
+    """Signals of one origin (`gtr` and `gtr-norm`, `ping-slash24` and `ping-slash24-loss`) count as one."""
+    origins = {name.partition("-")[0] for name in incident.scores}
+    strong = any(score >= bounds.min_score for score in incident.scores.values())
+    return strong and len(origins) >= bounds.min_signals
 
 
 def _next(before: Incident | None, now: Incident) -> Incident:

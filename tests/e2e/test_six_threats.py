@@ -313,6 +313,9 @@ def test_where_it_is_stands_only_where_the_policy_can_take_it_away(hub: RunningH
     assert "XA" not in json.dumps(outage)
     [outage] = [one for one in _held(hub, "network") if one.get("name") == "Internet outage"]
     assert outage["extensions"][HANDLING_ID]["affected"] == ["XA"]
+    assert _fates(hub, outage["id"])["state-xa"] == ("deny", ["F05"]), (
+        "it is found by the id that the hub gave it, too"
+    )
 
 
 def test_the_platform_gets_the_host_of_the_lure_alone(hub: RunningHub) -> None:

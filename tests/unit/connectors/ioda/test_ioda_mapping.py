@@ -112,6 +112,7 @@ def test_two_that_turn_out_to_be_one_go_on_as_the_older() -> None:
     [
         ([event(NOW_S - 9 * HOUR, HOUR)], 0),  # one signal is not enough
         (both(NOW_S - 9 * HOUR, HOUR), 1),
+        ([event(NOW_S - 9 * HOUR, HOUR, signal=name) for name in ("gtr", "gtr-norm")], 0),  # of one origin
         (both(NOW_S - 9 * HOUR, HOUR, score=999.0), 0),  # too weak
         (
             [event(NOW_S - 9 * HOUR, HOUR, score=1.0), event(NOW_S - 9 * HOUR, HOUR, signal="gtr")],
@@ -132,6 +133,11 @@ def test_a_region_lies_in_the_country_that_was_asked_for() -> None:
     [said], _ = follow(Checkpoint(), both(NOW_S - 9 * HOUR, HOUR, place="region/4488"), country="XA")
     assert said["extensions"][HANDLING_ID]["affected"] == ["XA"]
     assert "in the region Ashland" in said["description"]
+    [said], _ = follow(
+        Checkpoint(), both(NOW_S - 9 * HOUR, HOUR, place="region/1", location_name="\0x" * 999), country="XA"
+    )
+    assert read_object(said, strict=True)
+    assert len(said["description"]) < 400
 
 
 @pytest.mark.parametrize(
@@ -145,6 +151,7 @@ def test_a_region_lies_in_the_country_that_was_asked_for() -> None:
         (event(1, 1, score="high"), "answer-unexpected"),
         (event(1, 1, score=float("inf")), "answer-unexpected"),
         (event(1, 1, location_name=["Ashland"]), "answer-unexpected"),
+        (event(1, 1, signal="not a signal\n"), "answer-unexpected"),
         (event(NOW_S + 90_000, 1), "clock-ahead"),
     ],
 )
