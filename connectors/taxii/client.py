@@ -156,17 +156,17 @@ class TaxiiPuller:
                 marks = {walk.upto}
                 walk = walk.restarted()
                 continue
-            if page.mark in marks and (page.objects or page.more):
-                raise PartnerFailed("pages-loop", "it gives the same page again and again", where=where)
-            marks.add(page.mark)
             seen = set(walk.seen)
             fresh = [stix for stix, key in zip(page.objects, page.keys, strict=True) if key not in seen]
-            mapping.check_dates(page, walk.asks(where), self._tools.now_ms(), bool(fresh), where)
-            new = new or bool(fresh)
-            following = walk.turned(page, new, where)
             if page.more and not page.next and not fresh:
                 what = "more objects were added in one instant than it gives in one page"
                 raise PartnerFailed("page-stuck", what, where=where, hint="set a larger `page`")
+            if page.mark in marks and (page.objects or page.more):
+                raise PartnerFailed("pages-loop", "it gives the same page again and again", where=where)
+            marks.add(page.mark)
+            mapping.check_dates(page, walk.asks(where), self._tools.now_ms(), bool(fresh), where)
+            new = new or bool(fresh)
+            following = walk.turned(page, new, where)
             *first, last = self._pulled(fresh, name, page.mark)
             for pulled in first:
                 yield pulled, walk
