@@ -9,6 +9,7 @@ ones come first, and then the old ones end: nothing is withdrawn that is still s
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid5
@@ -54,7 +55,9 @@ def cut(elements: Sequence[Element]) -> list[tuple[str, list[bytes]]]:
     """
     if max((len(each.body) for each in elements), default=0) > MAX_SLICE_BYTES:
         raise _too_large()
-    numbers = [int.from_bytes(hashlib.sha256(each.about).digest()[:8], "big") for each in elements]
+    crowds = _crowds(elements)
+    keys = (each.about + each.body if each.about in crowds else each.about for each in elements)
+    numbers = [int.from_bytes(hashlib.sha256(key).digest()[:8], "big") for key in keys]
     count = 1
     while count <= MAX_SLICES:
         slices: list[list[bytes]] = [[] for _ in range(count)]
@@ -64,6 +67,19 @@ def cut(elements: Sequence[Element]) -> list[tuple[str, list[bytes]]]:
             return [("" if count == 1 else f"/{at}.{count}", part) for at, part in enumerate(slices)]
         count *= 2
     raise _too_large()
+
+
+def _crowds(elements: Sequence[Element]) -> Collection[bytes]:
+    """What so much is about that it can't all be in one slice."""
+    counts, sizes = Counter[bytes](), Counter[bytes]()
+    for each in elements:
+        counts[each.about] += 1
+        sizes[each.about] += len(each.body)
+    return {
+        about
+        for about, count in counts.items()
+        if count > 1 and (count > MAX_ELEMENTS // 4 or sizes[about] > MAX_SLICE_BYTES // 4)
+    }
 
 
 def fits(bodies: Collection[bytes]) -> bool:
@@ -141,7 +157,8 @@ def about(stix: Mapping[str, Any], find: Callable[[Any], Mapping[str, Any] | Non
         ends = [_end(stix.get(name), find) for name in ("source_ref", "target_ref")]
         return orjson.dumps([type_, str(stix.get("relationship_type")), *ends])
     if type_ == "sighting":
-        return orjson.dumps([type_, _end(stix.get("sighting_of_ref"), find)])
+        seen = [str(stix.get(name)) for name in ("first_seen", "last_seen")]
+        return orjson.dumps([type_, _end(stix.get("sighting_of_ref"), find), *seen])
     return orjson.dumps(_end_words(stix))
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from aiohttp import hdrs
 from pydantic import BaseModel, ConfigDict, Field
@@ -133,7 +134,7 @@ class TaxiiPuller:
                 fault = fault or error
                 continue
             missing.difference_update(ids)
-            found.update((f"{root}collections/{id_}/", None) for id_ in ids.values())
+            found.update((f"{root}collections/{quote(id_, safe='')}/", None) for id_ in ids.values())
         if missing and fault is None:
             what = f"{len(missing)} of the collections are not there, or can't be read"
             fault = PartnerFailed("collection-missing", what, where=origin(url), hint="check `collections`")

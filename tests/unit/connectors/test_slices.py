@@ -51,11 +51,19 @@ def test_the_order_of_what_comes_is_no_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    "given_", [[Element(b"a", b"x" * (16 * 1024 * 1024))], [Element(b"same", b"x")] * 11], ids=["large", "alike"]
+    "given_",
+    [[Element(b"a", b"x" * (16 * 1024 * 1024))], [Element(b"same", b"the same")] * 11],
+    ids=["large", "alike"],
 )
 def test_what_can_not_be_cut_is_told(given_: list[Element]) -> None:
     with pytest.raises(PartnerFailed, match="larger than a submission"):
         cut(given_)
+
+
+def test_a_crowd_about_one_thing_is_cut_too() -> None:
+    crowd = [Element(b"same", b"sighting %d" % number) for number in range(100)]
+    found = cut([*crowd, *elements(*range(20))])
+    assert sum(len(slice_) for _, slice_ in found) == 120 and all(len(slice_) <= 10 for _, slice_ in found)
 
 
 def test_what_ends_comes_last_and_only_of_a_snapshot() -> None:
