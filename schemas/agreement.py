@@ -53,7 +53,11 @@ class Partner(BaseModel):
 
 
 class Receives(BaseModel):
-    """Up to what the partner is cleared, and for what it uses it."""
+    """Up to what the partner is cleared, and for what it uses it.
+
+    `collections` are categories that it finds in TAXII collections of their own beside its whole feed; they say
+    nothing of what it may get.
+    """
 
     model_config = STRICT
 
@@ -65,6 +69,7 @@ class Receives(BaseModel):
     types: tuple[str, ...] = ("*",)
     max_age_days: int = Field(ge=0)
     min_confidence: int = Field(default=0, ge=0, le=100)
+    collections: tuple[Category, ...] = ()
 
 
 class Defaults(BaseModel):

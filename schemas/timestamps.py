@@ -12,15 +12,36 @@ FORM = "write it in UTC as YYYY-MM-DDTHH:MM:SS.sssZ"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
 _matches = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,64})?Z").fullmatch
 
 
 def parse_time(text: str) -> int:
     """Milliseconds since 1970, finer digits cut off.
 
+    Raises as `parse_time_us` does.
+    """
+    return (_moment(text) - _EPOCH) // _MILLISECOND
+
+
+def parse_time_us(text: str) -> int:
+    """Microseconds since 1970, finer digits cut off.
+
     Raises `ItemRefused`: `timestamp-invalid` where it is no such time, `timestamp-out-of-range` where its
     year is outside 1970 to 2100.
     """
+    return (_moment(text) - _EPOCH) // _MICROSECOND
+
+
+def is_time(text: str) -> bool:
+    try:
+        _moment(text)
+    except ItemRefused:
+        return False
+    return True
+
+
+def _moment(text: str) -> datetime:
     if not _matches(text):
         raise ItemRefused("timestamp-invalid", f"{clip(text)!r} is not a timestamp", hint=FORM)
     try:
@@ -33,7 +54,7 @@ def parse_time(text: str) -> int:
             f"{clip(text)!r} lies outside the years {FIRST_YEAR} to {LAST_YEAR}",
             hint="leave the property out if the time is not known",
         )
-    return (moment - _EPOCH) // _MILLISECOND
+    return moment
 
 
 def format_time(ms: int) -> str:

@@ -83,7 +83,10 @@ _TOLD: Mapping[type[BaseModel], frozenset[str]] = {
     Agreement: frozenset(("partner", "receives", "contributes", "respond")),
     Partner: frozenset(("id", "name", "kind", "jurisdiction", "controlled_by", "starts", "ends")),
     Receives: frozenset(
-        ("tlp", "pap", "onward", "purposes", "categories", "types", "max_age_days", "min_confidence")
+        (
+            *("tlp", "pap", "onward", "purposes", "categories", "types", "max_age_days", "min_confidence"),
+            "collections",
+        )
     ),
     Contributes: frozenset(
         ("reliability", "defaults", "attribution", "probation", "distribution", "strict", "snapshot", "csv")
@@ -177,6 +180,8 @@ def _of_receives(old: Receives | None, new: Receives | None) -> Iterator[tuple[s
     if old.min_confidence != new.min_confidence:
         what = f"asks for a confidence of {new.min_confidence}, not {old.min_confidence}"
         yield what, new.min_confidence < old.min_confidence
+    if old.collections != new.collections:  # it finds there what is in its feed anyway
+        yield f"has TAXII collections of {_list(new.collections) or 'no categories'} beside its feed", False
     yield from _untold(old, new)
 
 
@@ -327,6 +332,7 @@ def _narrower_receives(old: Receives, new: Receives) -> Receives:
         "types": _common(old.types, new.types),
         "max_age_days": min(old.max_age_days, new.max_age_days),
         "min_confidence": max(old.min_confidence, new.min_confidence),
+        "collections": new.collections,
     }
     return old.model_copy(update=kept)
 

@@ -154,6 +154,28 @@ snapshots = Table(  # what the last snapshot of each feed held
     Column("source", Text, nullable=False),
     Index("snapshots_by_name", "name"),
 )
+contributions = Table(  # STIX objects as their sources sent them, which they can read back; and nobody else
+    "contributions",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("added", BigInteger, primary_key=True, autoincrement=False),  # rises for each source by itself
+    Column("stix_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("version", Text, nullable=False),  # as in the body; empty for types that have none
+    Column("version_us", BigInteger, nullable=False),  # the same as a number; `added` where there is none
+    Column("seq", BigInteger, nullable=False),  # of the submission
+    Column("names", LargeBinary, nullable=False),  # of its items: record key and fingerprint of each
+    Column("body", LargeBinary, nullable=False),
+    Index("contributions_by_version", "source", "stix_id", "version_us", unique=True),
+    Index("contributions_by_submission", "seq"),
+)
+contribution_names = Table(  # by the items that they speak of, so that they go when those are withdrawn
+    "contribution_names",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("name", LargeBinary, primary_key=True),
+    Column("added", BigInteger, primary_key=True, autoincrement=False),
+)
 
 # -- share ------------------------------------------------------------------------------------------------
 positions = Table(  # how far each sink has applied each partition, written with the effects

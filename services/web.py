@@ -10,6 +10,7 @@ from aiohttp import web
 from services import connect_http, partners, policy_http, staff, transparency
 from services.accept import http as accept
 from services.accept.aliases import look_up
+from services.accept.collection import OwnCollection
 from services.accept.door import Door
 from services.accept.inbox import insert
 from services.bodies import only_text
@@ -28,8 +29,9 @@ def application(hub: Hub, wake_relay: Callable[[], None]) -> web.Application:
     """Every route of the hub. `wake_relay` is called after each stored submission."""
     authenticator = Authenticator(hub.store, hub.clock)
     app = web.Application(middlewares=[problem_documents, only_text], client_max_size=hub.settings.max_body_bytes)
-    accept.attach(app, hub, authenticator, Door(hub, wake_relay))
-    share.attach(app, hub, authenticator)
+    door = Door(hub, wake_relay)
+    accept.attach(app, hub, authenticator, door)
+    share.attach(app, hub, authenticator, OwnCollection(door))
     stream_sse.attach(app, hub, authenticator)
     witness.attach(app, hub, authenticator, wake_relay, witness.Door(look_up, insert))
     partners.attach(app, hub, authenticator)

@@ -30,9 +30,13 @@ SHELLS = (
     "services/accept/aliases.py",  # what is kept of a source: its ids, what waits, its snapshots
     "services/accept/consents.py",  # which consents were withdrawn, and what is erased with them
     "services/accept/contributed.py",  # what a source contributed, in all tables that say so
+    "services/accept/collection.py",  # TAXII's way to it
+    "services/accept/contributions.py",  # what sources can read back
+    "services/accept/intake.py",  # reads bodies that come in
     "services/accept/door.py",  # the way in, whoever brings something
     "services/accept/pull.py",  # takes in what connectors fetch
     "services/share/deliver.py",  # hands feeds to connectors
+    "services/share/contributions.py",  # the table of what sources can read back, read
     "services/share/feeds.py",  # the feeds' tables
     "services/share/receipts.py",  # the table of what recipients say and owe
     "services/share/receipts_http.py",  # their part of the HTTP interface
@@ -75,6 +79,7 @@ SHELLS = (
     "services/problems.py",
     "services/run.py",
     "services/staff.py",
+    "services/stamps.py",  # the clock of what is read page by page
     "services/store.py",
     "services/stream/*",
     "services/tables.py",

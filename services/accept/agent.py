@@ -6,10 +6,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+
+from sqlalchemy import Connection
 
 from schemas.reference import is_letter
 from schemas.report import with_seq
 from schemas.topics import REJECTED, REPORTS, Topic
+from services.accept import contributions
 from services.accept.framing import Parcel
 from services.accept.inbox import Positions, Waiting, mark_relayed, next_waiting
 from services.hub import Hub
@@ -22,6 +26,9 @@ log = logging.getLogger(__name__)
 ROUND_BYTES = 8 * 1024 * 1024
 APPEND_MESSAGES = 5_000  # an append holds the log's only writer: others get their turn in between
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 5.0
+DAY_MS = 86_400_000
+FORGET_EVERY_MS = 3_600_000
+FORGOTTEN_AT_ONCE = 1_000  # a writer that takes longer keeps others waiting
 LOOK_SECONDS = {True: 5.0, False: 0.25}  # on PostgreSQL other processes fill the outbox too, and can't wake us
 
 
@@ -37,6 +44,7 @@ class Relay:
         self._hub = hub
         self._streams = streams
         self._task: asyncio.Task[None] | None = None
+        self._forgotten_ms = 0
         self.wake = asyncio.Event()
 
     async def start(self) -> None:
@@ -64,6 +72,7 @@ class Relay:
                 self.wake.clear()
                 while await asyncio.to_thread(only.held) and await self._round():
                     pass
+                await self._forget()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.wake.wait(), look_seconds)
 
@@ -75,6 +84,17 @@ class Relay:
         positions = await self._send(waiting)
         await mark_relayed(self._hub, positions)
         return True
+
+    async def _forget(self) -> None:
+        """Takes out now and then what sources can read back and is older than anything is kept."""
+        now_ms = self._hub.clock()
+        if now_ms < self._forgotten_ms + FORGET_EVERY_MS:
+            return
+        self._forgotten_ms = now_ms
+        before_us = (now_ms - self._hub.directory.policy.retention_days * DAY_MS) * 1_000
+        for source in self._hub.directory.bit_of:
+            while await self._hub.store.write(partial(_forget_some, source, before_us)):
+                pass
 
     async def _send(self, waiting: Sequence[Waiting]) -> Positions:
         positions: Positions = {submission.seq: {} for submission in waiting}
@@ -96,6 +116,10 @@ class Relay:
                 log.warning("broker: %s; next try in %.1f s", type(error).__name__, pause)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _forget_some(source: str, before_us: int, connection: Connection) -> bool:
+    return contributions.forget(connection, source, before_us, FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE
 
 
 def _message(seq: int, parcel: Parcel) -> Message:

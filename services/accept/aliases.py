@@ -275,7 +275,7 @@ def write(connection: Connection, source: str, seq: int, effects: Effects) -> No
     if effects.held:
         statement = upsert(connection)(snapshots).on_conflict_do_nothing()
         held = [(key, name, source) for key, name in effects.held]
-        _write_all(connection, statement, ("feed", "name", "source"), held)
+        write_all(connection, statement, ("feed", "name", "source"), held)
     if seq % COUNTED_EVERY == 0 or len(effects.aliases) > KEYS_PER_QUERY:
         forget(connection, source)
 
@@ -288,7 +288,7 @@ def _name(connection: Connection, source: str, seq: int, effects: Effects) -> No
         (alias, source, as_bytes(names, type_), type_, modified_ms, state, seq)
         for alias, (names, type_, modified_ms, state) in sorted(effects.aliases)  # neighbours share a page
     ]
-    _write_all(connection, statement, _ALIAS_COLUMNS, values)
+    write_all(connection, statement, _ALIAS_COLUMNS, values)
     _for_keys(connection, alias_names.delete().where(alias_names.c.alias.in_(WANTED)), effects.several)
     several = [
         (alias, name, source)
@@ -297,7 +297,7 @@ def _name(connection: Connection, source: str, seq: int, effects: Effects) -> No
         for name in names
     ]
     if several:
-        _write_all(connection, alias_names.insert(), ("alias", "name", "source"), several)
+        write_all(connection, alias_names.insert(), ("alias", "name", "source"), several)
 
 
 def _drop(connection: Connection, source: str, effects: Effects) -> None:
@@ -318,7 +318,7 @@ def _for_keys(connection: Connection, statement: sa.Update | sa.Delete, keys: Se
         connection.execute(statement, {"wanted": keys[start : start + KEYS_PER_QUERY]})
 
 
-def _write_all(
+def write_all(
     connection: Connection, statement: sa.Insert, columns: Sequence[str], rows: Sequence[tuple[Any, ...]]
 ) -> None:
     """Many rows through the driver itself: there may be 100,000, and SQLAlchemy takes 15 µs for each, it 3."""
@@ -362,7 +362,7 @@ def _wait(connection: Connection, source: str, seq: int, objects: Iterable[Kept]
         ],
     )
     ends = [(end, seq, kept.place) for kept in newest.values() for end in dict.fromkeys(kept.ends)]
-    _write_all(connection, waiting_ends.insert(), ("alias", "seq", "place"), ends)
+    write_all(connection, waiting_ends.insert(), ("alias", "seq", "place"), ends)
 
 
 def _rest(connection: Connection, effects: Effects) -> None:

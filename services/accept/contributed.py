@@ -48,6 +48,7 @@ def _by_ids(connection: Connection, asker: Asker, asked: Withdrawal, found: Foun
     places: dict[bytes, tuple[str, str]] = {}
     for place, id_ in enumerate(asked.ids):
         places.setdefault(alias_of(asker.secret, asker.source, _stix_id(id_)), (f"/ids/{place}", id_))
+        found.ids.append(_stix_id(id_))
     known = dict(_aliases(connection, asker, list(places)))
     waits: dict[bytes, list[tuple[int, int]]] = {}
     query = sa.select(waiting.c.own, waiting.c.seq, waiting.c.place).where(waiting.c.own.in_(WANTED))

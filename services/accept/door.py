@@ -5,32 +5,34 @@ from __future__ import annotations
 import asyncio
 import gc
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from aiohttp import hdrs
+from sqlalchemy import Connection
 
 from schemas.agreement import Agreement
 from schemas.errors import BodyRefused, ItemRefused
+from schemas.safejson import loads
 from schemas.withdrawal import Withdrawal
-from services.accept import formats
+from services.accept import formats, stix_door
 from services.accept.aliases import look_up
 from services.accept.contributed import Asker
 from services.accept.contributed import look_up as contributed
 from services.accept.inbox import is_suspended, store_submission
+from services.accept.intake import Intake, busy
 from services.accept.names import NOTHING, Asking, Origin, Overtaken
 from services.accept.packing import Packed, prepare
 from services.accept.reading import Reading, Refusal
+from services.accept.unzip import MAGIC, unzip
 from services.accept.withdrawing import Found
 from services.accept.withdrawing import prepare as prepare_withdrawal
 from services.hub import Hub
 from services.problems import RequestRefused
 
 PARSERS = 2  # they share one interpreter: more would only take turns
-RETRY_AFTER_SECONDS = 2
 MAX_OVERTAKEN = 20
 EASED_COLLECTION = (50_000, 20, 100)
 
@@ -60,20 +62,11 @@ class Collector:
                 gc.set_threshold(*self.usual)
 
 
-def busy(what: str) -> RequestRefused:
-    return RequestRefused(
-        503,
-        "busy",
-        what,
-        hint=f"send it again in {RETRY_AFTER_SECONDS} seconds",
-        headers={hdrs.RETRY_AFTER: str(RETRY_AFTER_SECONDS)},
-    )
-
-
 class Given(NamedTuple):
     """A body and what its sender says of it. `feed` names what a snapshot is of, and that snapshot `may_be_empty`.
 
-    `media_type` is without parameters, `filename` may be empty. `consent` is the keyed hash of a reference.
+    `media_type` is without parameters, `filename` may be empty. `consent` is the keyed hash of a reference. A TAXII
+    `envelope` is never a whole snapshot.
     """
 
     body: bytes
@@ -82,6 +75,7 @@ class Given(NamedTuple):
     feed: str = ""
     may_be_empty: bool = False
     consent: bytes | None = None
+    envelope: bool = False
 
 
 @dataclass
@@ -92,6 +86,7 @@ class Door:
     wake_relay: Callable[[], None]
     parsers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARSERS))
     collector: Collector = field(default_factory=Collector)
+    intake: Intake = field(default_factory=Intake)
 
     async def take(self, agreement: Agreement, given: Given) -> tuple[Origin, Packed]:
         """Takes a body under an agreement. Raises `BodyRefused` where it can't be taken as a whole; it is kept."""
@@ -102,6 +97,7 @@ class Door:
             self.hub.secret,
             given.feed,
             may_be_empty=given.may_be_empty,
+            whole=not given.envelope,
         )
         try:
             async with self.parsers:
@@ -116,6 +112,9 @@ class Door:
 
     def _read(self, given: Given, agreement: Agreement, origin: Origin) -> Reading:
         max_bytes = self.hub.settings.max_body_bytes
+        if given.envelope:
+            body = unzip(given.body, max_bytes) if given.body.startswith(MAGIC) else given.body
+            return stix_door.read_envelope(loads(body), agreement, origin.received_ms)
         return formats.read(given.body, given.media_type, given.filename, agreement, origin.received_ms, max_bytes)
 
     async def _store(self, reading: Reading, asking: Asking, origin: Origin) -> Packed:
@@ -138,19 +137,32 @@ class Door:
         await store_submission(self.hub, origin, packed)
         self.wake_relay()
 
-    async def take_back(self, asked: Withdrawal, source: str) -> tuple[Origin, Found]:
-        """Takes back what a source said, whether or not it has an agreement still."""
+    async def take_back(
+        self, asked: Withdrawal, source: str, rows: Callable[[Connection], Sequence[int]] | None = None
+    ) -> tuple[Origin, Found]:
+        """Takes back what a source said, whether or not it has an agreement still.
+
+        It can't read any of that back then; or, where `rows` is given, only what is not in these.
+        """
         origin = Origin(str(uuid.uuid4()), source, self.hub.clock())
-        found = await self._store_withdrawal(asked, origin)
+        found = await self._store_withdrawal(asked, origin, rows)
         self.wake_relay()
         return origin, found
 
-    async def _store_withdrawal(self, asked: Withdrawal, origin: Origin) -> Found:
+    async def _store_withdrawal(
+        self, asked: Withdrawal, origin: Origin, rows: Callable[[Connection], Sequence[int]] | None
+    ) -> Found:
         asker = Asker(origin.source, self.hub.directory.bit_of.get(origin.source), self.hub.secret)
+
+        def look(connection: Connection) -> Found:
+            found = contributed(connection, asker, asked)
+            found.rows = None if rows is None else rows(connection)
+            return found
+
         for _ in range(MAX_OVERTAKEN):
             async with self.parsers:
                 with self.collector.eased():
-                    found = await self.hub.store.read(lambda connection: contributed(connection, asker, asked))
+                    found = await self.hub.store.read(look)
                     packed = await asyncio.to_thread(prepare_withdrawal, found, asked.why, origin)
             with suppress(Overtaken):
                 await store_submission(self.hub, origin, packed)

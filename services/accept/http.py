@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from aiohttp import hdrs, web
-from aiohttp.http_exceptions import ContentEncodingError
 
 from schemas.agreement import Agreement
-from schemas.errors import BodyRefused, clip
+from schemas.errors import clip
 from schemas.outgoing import outgoing_id
 from schemas.rejected import Rejected
 from schemas.safejson import loads
@@ -23,11 +20,12 @@ from schemas.timestamps import format_time
 from schemas.withdrawal import MAX_CONSENT_CHARS, Withdrawal, spelled
 from schemas.withdrawal import read as read_withdrawal
 from services.accept import consents
-from services.accept.door import Door, Given, busy
+from services.accept.door import Door, Given
 from services.accept.inbox import Stored, find_submission
+from services.accept.intake import read_body
 from services.accept.names import Origin
 from services.accept.packing import OVERDUE, Fate, Packed, decompress_fates
-from services.accept.unzip import MAGIC, too_large, unzip
+from services.accept.unzip import MAGIC, unzip
 from services.accept.withdrawing import consent_of
 from services.hub import Hub
 from services.problems import RequestRefused, problem
@@ -35,12 +33,8 @@ from services.tokens import Authenticator, Principal
 
 PATH = "/api/v1/submissions"
 WITHDRAWALS = "/api/v1/withdrawals"
-MAX_BODIES_PER_SOURCE = 4
-MAX_RECEIVED_BYTES = 256 * 1024 * 1024  # of all bodies that are coming in, or wait to be read
-BODY_TIMEOUT_SECONDS = 120
 MAX_FEED_CHARS = 100
 PAGE_ITEMS, MAX_PAGE_ITEMS = 100, 1000
-ENCODINGS = ("", "identity", "gzip", "x-gzip")  # gzip stays as it is: `formats` knows it by its first bytes
 
 _id_form = re.compile(r"[0-9a-f-]{36}").fullmatch
 
@@ -54,44 +48,10 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator, door: D
 
 
 @dataclass
-class _Intake:
-    """Bounds what is on its way in, so that a source whose bodies come slowly shuts the door on itself alone."""
-
-    bodies: Counter[str] = field(default_factory=Counter)
-    received_bytes: int = 0
-
-    @contextmanager
-    def admitted(self, source: str) -> Iterator[Callable[[int], None]]:
-        """Gives the function that is to be told of every piece that comes in.
-
-        Both raise `RequestRefused` (503): where the source has `MAX_BODIES_PER_SOURCE` on their way already, and
-        where all together are `MAX_RECEIVED_BYTES` long.
-        """
-        if self.bodies[source] >= MAX_BODIES_PER_SOURCE:
-            raise busy(f"{MAX_BODIES_PER_SOURCE} submissions of this source are being taken in already")
-        of_this = 0
-
-        def received(size: int) -> None:
-            nonlocal of_this
-            if self.received_bytes + size > MAX_RECEIVED_BYTES:
-                raise busy("the hub is taking in as much as it can at once")
-            self.received_bytes += size
-            of_this += size
-
-        self.bodies[source] += 1
-        try:
-            yield received
-        finally:
-            self.bodies[source] -= 1
-            self.received_bytes -= of_this
-
-
-@dataclass
 class _Submissions:
     hub: Hub
     authenticator: Authenticator
     door: Door
-    intake: _Intake = field(default_factory=_Intake)
 
     async def submit(self, request: web.Request) -> web.Response:
         """Takes a submission: STIX 2.1 or 2.0, a MISP event, CSV, a list of hosts; each also as gzip.
@@ -104,9 +64,9 @@ class _Submissions:
         consent = _consent(request, agreement.id, self.hub.secret)
         if consent is not None:
             await self.hub.store.read(lambda connection: consents.check(connection, consent))
-        with self.intake.admitted(agreement.id) as received:
+        with self.door.intake.admitted(agreement.id) as received:
             feed = _feed(request)
-            body = await _body(request, self.hub.settings.max_body_bytes, received)
+            body = await read_body(request, self.hub.settings.max_body_bytes, received)
             given = Given(
                 body,
                 request.content_type,
@@ -126,8 +86,8 @@ class _Submissions:
         if source not in self.hub.directory.bit_of:  # who is no partner any more can take back what is still there
             raise _unknown_source(source)
         # apart from submissions: however much a source is sending, it can take back
-        with self.intake.admitted(f"{source} withdraws") as received:
-            body = await _body(request, self.hub.settings.max_body_bytes, received)
+        with self.door.intake.admitted(f"{source} withdraws") as received:
+            body = await read_body(request, self.hub.settings.max_body_bytes, received)
             async with self.door.parsers:
                 asked = await asyncio.to_thread(_withdrawal, body, self.hub.settings.max_body_bytes)
             origin, found = await self.door.take_back(asked, source)
@@ -194,43 +154,6 @@ def _feed(request: web.Request) -> str | None:
             hint="give each feed a name of its own, and always the same one",
         )
     return feed
-
-
-async def _body(request: web.Request, max_bytes: int, received: Callable[[int], None]) -> bytes:
-    """The body; refused as soon as it is known to be larger than `max_bytes`. `received` is told what came in."""
-    if request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower() not in ENCODINGS:
-        raise BodyRefused(
-            "encoding-unknown",
-            "the hub does not know this content encoding",
-            where=hdrs.CONTENT_ENCODING,
-            hint="send gzip, or no encoding",
-            status=415,
-        )
-    if (request.content_length or 0) > max_bytes:
-        raise too_large(max_bytes)
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > max_bytes:
-                    raise too_large(max_bytes)
-                received(len(chunk))
-    except TimeoutError:
-        raise BodyRefused(
-            "too-slow",
-            f"the body did not arrive within {BODY_TIMEOUT_SECONDS} seconds",
-            hint="send less at a time",
-            status=408,
-        ) from None
-    except (ContentEncodingError, web.RequestPayloadError):
-        raise BodyRefused(
-            "encoding-invalid",
-            "the body is not what its content encoding says",
-            where=hdrs.CONTENT_ENCODING,
-            hint="compress it again, or send it uncompressed",
-        ) from None
-    return bytes(body)
 
 
 def _unknown_source(source: str) -> RequestRefused:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from services.accept import aliases, consents
+from services.accept import aliases, consents, contributions
 from services.accept.framing import Parcel, unpack
 from services.accept.names import Origin, Overtaken
 from services.accept.packing import OVERDUE, Packed, overdue
@@ -89,6 +89,7 @@ def insert(connection: Connection, origin: Origin, packed: Packed) -> int:
     messages = packed.messages
     aliases.write(connection, origin.source, seq, packed.effects)
     consents.write(connection, origin.source, origin.received_ms, packed.effects)
+    contributions.write(connection, origin.source, seq, origin.received_ms, packed.effects)
     if packed.effects.waiting:
         messages += overdue(aliases.crowd_out(connection, origin.source), origin)
     connection.execute(outbox.insert().values(seq=seq, messages=messages, urgent=packed.urgent))

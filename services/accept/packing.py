@@ -16,6 +16,7 @@ from schemas.rejected import Rejected
 from schemas.rejected import encode as base64_text
 from schemas.timestamps import format_time
 from schemas.topics import REJECTED, REPORTS
+from services.accept.contributing import Contribution, Erased, Outcomes, Told
 from services.accept.framing import Parcel, pack
 from services.accept.names import (
     NOTHING,
@@ -81,6 +82,9 @@ class Effects(NamedTuple):
 
     Of withdrawals: the `consents` that are over; the submissions of which nothing rejected is kept (`erased`); what
     is to be kept of their `fates`, by their places; and the items that are `withdrawn`.
+
+    `contributions` are what its source can read back from now on, and `forgotten` what it can't any more.
+    `woken_as` are the items that objects turned out to be which had waited, by the ids of their source.
     """
 
     after: int | None = None
@@ -99,6 +103,9 @@ class Effects(NamedTuple):
     erased: Sequence[str] = ()
     fates: Sequence[tuple[int, bytes]] = ()
     withdrawn: Sequence[Name] = ()
+    contributions: Sequence[Contribution] = ()
+    forgotten: Erased = Erased()
+    woken_as: Sequence[tuple[str, Name]] = ()
 
 
 NO_EFFECTS = Effects()
@@ -110,7 +117,7 @@ class Packed:
 
     `messages` are framed for the outbox; `fates` has one entry per item in the order of the body, compressed.
     `skipped` counts what makes no report and is no error. `refusals` are the first `MAX_LISTED`. What is `urgent`
-    overtakes what other sources sent.
+    overtakes what other sources sent. `told` is what its source is told of each object, where it is.
     """
 
     format: str
@@ -124,6 +131,7 @@ class Packed:
     waiting: int = 0
     effects: Effects = NO_EFFECTS
     urgent: bool = False
+    told: Sequence[Told] = ()
 
 
 def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTHING) -> Packed:
@@ -171,10 +179,11 @@ def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTH
     dropped, left = _dropped(named, {each.name for each in changes.gone}, packer, first, known, index)
     if known.held is not None and known.whole:
         notes.append(_snapshot_note(packer, known, len(dropped), len(left)))
+    told = list(packer.outcomes.told(reading.posted)) if reading.answered else []
     return Packed(
         format=reading.format,
         messages=pack(chain(first.parcels, packer.parcels, after.parcels)),
-        fates=compress_fates(packer.fates, notes),
+        fates=compress_fates(packer.fates, notes, told),
         taken=packer.taken,
         refused=packer.refused,
         skipped=len(packer.fates) - packer.taken - packer.refused - len(packer.waiting),
@@ -182,6 +191,7 @@ def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTH
         notes=tuple(notes),
         waiting=len(packer.waiting),
         urgent=packer.urgent or after.urgent,
+        told=told,
         effects=Effects(
             after=known.seq,
             aliases=changes.aliases,
@@ -195,6 +205,9 @@ def prepare(reading: Reading, origin: Origin, secret: bytes, known: Known = NOTH
             held=[(feed, name) for feed, name in held if feed != known.feed or name not in (known.held or ())],
             dropped=dropped,
             left=left,
+            contributions=list(packer.outcomes.contributions(reading.posted)),
+            forgotten=Erased(names=left),
+            woken_as=after.woken_as,
         ),
     )
 
@@ -265,13 +278,21 @@ def overdue(items: Iterable[Overdue], origin: Origin) -> bytes:
     return pack(parcels)
 
 
-def compress_fates(fates: Iterable[Fate], notes: Iterable[str]) -> bytes:
-    return zlib.compress(orjson.dumps({"items": list(fates), "notes": list(notes)}), 1)
+def compress_fates(fates: Iterable[Fate], notes: Iterable[str], told: Iterable[Told] = ()) -> bytes:
+    document: dict[str, Any] = {"items": list(fates), "notes": list(notes)}
+    if told := list(told):
+        document["told"] = told
+    return zlib.compress(orjson.dumps(document), 1)
 
 
 def decompress_fates(stored: bytes) -> tuple[list[Fate], list[str]]:
     document = orjson.loads(zlib.decompress(stored))
     return document["items"], document["notes"]
+
+
+def told_of(stored: bytes) -> list[Told]:
+    """What was told of each object, in their order; none where it was told of none."""
+    return [Told(*each) for each in orjson.loads(zlib.decompress(stored)).get("told", ())]
 
 
 def not_ahead(draft: Draft, received_ms: int) -> Draft:
@@ -347,6 +368,8 @@ class _Packer:
     total_bytes: int = 0
     raw_bytes: int = 0
     urgent: bool = False
+    outcomes: Outcomes = field(default_factory=Outcomes)
+    woken_as: list[tuple[str, Name]] = field(default_factory=list)
 
     def take(self, index: int, settled: Settled) -> None:
         draft = not_ahead(settled.draft, self.origin.received_ms)
@@ -377,6 +400,7 @@ class _Packer:
         if draft.notes:
             fate["notes"] = draft.notes
         self.fates.append(fate)
+        self.outcomes.taken(draft.pointer, name)
 
     def keep_waiting(self, index: int, waits: Waits) -> None:
         draft, source = waits.draft, self.origin.source
@@ -393,6 +417,7 @@ class _Packer:
                 feed=self.origin.feed,
             )
         )
+        reason = f"it waits for {', '.join(waits.ends[:MAX_NAMED])}, which the hub does not know yet"
         self.fates.append(
             {
                 "pointer": draft.pointer,
@@ -401,15 +426,17 @@ class _Packer:
                 "fate": "waiting",
                 "place": index,
                 "own": own.hex(),
-                "reason": f"it waits for {', '.join(waits.ends[:MAX_NAMED])}, which the hub does not know yet",
+                "reason": reason,
             }
         )
+        self.outcomes.note(draft.pointer, reason)
 
     def wake(self, index: int, of: Origin, item: Settled | Refusal) -> int:
         """Takes what came in with an earlier submission; it stands in that one's order of items, not in this."""
         here, self.origin = self.origin, of
         if isinstance(item, Settled):
             self.take(index, item)
+            self.woken_as.append((item.draft.id, item.name))
             if item.name in self.named:
                 self.of_feeds[item.name] = of.source, of.feed
         else:
@@ -451,6 +478,7 @@ class _Packer:
         self._spend(len(record), refusal.pointer)
         self.parcels.append(Parcel(REJECTED, self.origin.submission.encode(), record))
         self.refused += 1
+        self.outcomes.fault(refusal.pointer, f"{error.code}: {error.what}")
         self.fates.append(
             {
                 "pointer": refusal.pointer,
@@ -473,6 +501,10 @@ class _Packer:
         return raw if len(raw) <= MAX_KEPT_BYTES else b""
 
     def put_aside(self, aside: Aside) -> None:
+        if aside.ended:
+            self.outcomes.fault(aside.pointer, aside.reason)
+        else:
+            self.outcomes.note(aside.pointer, aside.reason)
         self.fates.append(
             {
                 "pointer": aside.pointer,

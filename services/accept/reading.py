@@ -84,18 +84,41 @@ class Aside(NamedTuple):
     id: str = ""
     modified_ms: int = 0
     revoked: bool = False
+    ended: bool = False
+    """Its source took the object back before, and this is no newer version of it."""
 
 
 Item = Draft | Refusal | Aside
 
 
+class Posted(NamedTuple):
+    """One STIX object as its source can read it back: as it came, in STIX 2.1 and without what is empty.
+
+    `version` is `modified`, else `created`, as written, and empty for types that have neither. `body` is empty
+    where it could not be read; then `id` is what stands there for one, or its place.
+    """
+
+    pointer: str
+    id: str
+    type: str = ""
+    version: str = ""
+    body: bytes = b""
+    revoked: bool = False
+    """Then the body is a tombstone: what the object said is not kept."""
+
+
 @dataclass(frozen=True)
 class Reading:
-    """A body as it was understood. `notes` are about the whole of it."""
+    """A body as it was understood. `notes` are about the whole of it.
+
+    `posted` are the STIX objects in it; `answered` where its source is told of each of them (TAXII).
+    """
 
     format: str
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
+    posted: tuple[Posted, ...] = ()
+    answered: bool = False
 
     @property
     def drafts(self) -> list[Draft]:

@@ -334,7 +334,7 @@ class _Resolver:
         return [
             self._settled(each, name, pins)
             if newer is None or (name in current and not ended)
-            else Aside(each.pointer, "skipped", reason, each.kind)
+            else Aside(each.pointer, "skipped", reason, each.kind, ended=bool(ended))
             for each, name, pins in zip(version.drafts, version.names, pinned, strict=True)
         ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import zip_longest
 from typing import Any
@@ -21,16 +22,18 @@ from schemas.errors import BodyRefused, ItemRefused, clip
 from schemas.fingerprint import Ioc, clean_text, file_hash
 from schemas.safejson import loads
 from schemas.stix import StixObject, open_bundle
-from schemas.timestamps import parse_time
+from schemas.timestamps import is_time, parse_time
+from schemas.tombstone import tombstone
 from services.accept import selectors
 from services.accept.context import with_context
 from services.accept.indicators import split_tags
-from services.accept.reading import Aside, Draft, Gathering, Reading, Refusal
+from services.accept.reading import Aside, Draft, Gathering, Posted, Reading, Refusal
 
 FORMAT = "stix"
 MAX_PATTERN_TYPE_CHARS = 64
 MAX_NOTES = 20
 MAX_JOINS = 20
+MAX_ID_CHARS = 300
 TOMBSTONE = Ioc("domain", "withdrawn.invalid")
 """What the pattern of a revoked indicator names where the original one is withheld."""
 
@@ -45,15 +48,59 @@ def read(document: Any, agreement: Agreement, now_ms: int) -> Reading:
     Raises `BodyRefused` where the document is no STIX, or its frame is broken.
     """
     strict = agreement.contributes is not None and agreement.contributes.strict
-    gathering = Gathering()
+    gathering, posted = Gathering(), list[Posted]()
     opened = open_bundle(document, strict=strict, parse=gathering.parse)
     for found, (pointer, raw) in zip_longest(opened.items, _objects(document)):
         with gathering.refusing(pointer, partial(orjson.dumps, raw)):
             if isinstance(found, ItemRefused):
+                posted.append(_unread(pointer, raw))
                 raise found
+            posted.append(_posted(found))  # what it says of its handling is taken out below
             for item in list(_items(found, agreement.id, now_ms, partial(orjson.dumps, raw))):
                 gathering.add(item)
-    return Reading(FORMAT, tuple(with_context(gathering.items)), opened.notes)
+    return Reading(FORMAT, tuple(with_context(gathering.items)), opened.notes, tuple(posted))
+
+
+def read_envelope(document: Any, agreement: Agreement, now_ms: int) -> Reading:
+    """What a TAXII envelope (TAXII 2.1 section 3.7) says, as `read`; of each object of it its source is told.
+
+    Raises `BodyRefused` (422) where it is no envelope, or one without objects.
+    """
+    if not isinstance(document, dict) or "type" in document:
+        raise _no_envelope("this is no TAXII envelope")
+    found = document.get("objects")
+    if not isinstance(found, list) or not found:
+        raise _no_envelope("the envelope has no list of objects, or an empty one")
+    reading = read({"type": "bundle", "id": _ENVELOPE, "objects": found}, agreement, now_ms)
+    return replace(reading, answered=True)
+
+
+_ENVELOPE = "bundle--00000000-0000-4000-8000-000000000000"
+"""By no other name are the objects of an envelope a bundle."""
+
+
+def _no_envelope(what: str) -> BodyRefused:
+    hint = 'send {"objects": [...]} with at least one STIX object'
+    return BodyRefused("envelope-invalid", what, hint=hint, status=422)
+
+
+def _posted(found: StixObject) -> Posted:
+    body = found.body
+    version: str = "" if found.modified_ms is None else body.get("modified", body.get("created", ""))
+    if not found.revoked:
+        return Posted(found.pointer, found.id, found.type, version, orjson.dumps(body))
+    created_ms, modified_ms = found.created_ms or 0, found.modified_ms or 0
+    over = tombstone(found.type, found.id, created_ms, modified_ms)
+    kept = {name: body[name] for name in ("created", "modified") if name in body}
+    return Posted(found.pointer, found.id, found.type, version, orjson.dumps(over | kept), revoked=True)
+
+
+def _unread(pointer: str, raw: Any) -> Posted:
+    """What is told of an object that can't be read must be text that can be sent, whatever stands in it."""
+    fields = raw if isinstance(raw, dict) else {}
+    id_, modified = fields.get("id"), fields.get("modified", fields.get("created"))
+    version = modified if isinstance(modified, str) and is_time(modified) else ""
+    return Posted(pointer, clip(id_, MAX_ID_CHARS) if isinstance(id_, str) and id_ else pointer, version=version)
 
 
 def _objects(document: Any) -> Iterable[tuple[str, Any]]:

@@ -11,6 +11,7 @@ from schemas.fingerprint import FINGERPRINT_BYTES, named_fingerprint
 from schemas.report import Withdrawn
 from schemas.topics import REPORTS
 from schemas.withdrawal import spelled
+from services.accept.contributing import Erased
 from services.accept.framing import Parcel, pack
 from services.accept.names import REVOKED, Alias, Name, Origin, identity_of, key_of
 from services.accept.packing import MAX_TOTAL_BYTES, Effects, Fate, Packed, compress_fates, report_bytes
@@ -39,6 +40,8 @@ class Found:
     `unknown` and `waited` are (where, what was named); `empty` is where something is named that holds no item.
     `aliases` are the ids that were named; `waiting` the places of objects that wait and are named. `submissions`
     are those that are named whole, and `fates`, by the place of such a one, what is kept of what became of it.
+    `ids` are the source's own that were named. Where only some versions of an object go from what the source can
+    read back, `rows` says which.
     """
 
     after: int = 0
@@ -51,6 +54,14 @@ class Found:
     consents: list[bytes] = field(default_factory=list)
     submissions: list[str] = field(default_factory=list)
     fates: dict[int, bytes] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    rows: Sequence[int] | None = None
+
+    def forgotten(self) -> Erased:
+        """What its source can't read back any more."""
+        if self.rows is not None:
+            return Erased(rows=self.rows)
+        return Erased(self.ids, list(self.items), list(self.fates))
 
     def add(self, name: Name, named: Named) -> None:
         """An item that is named twice is withdrawn once. Raises `BodyRefused` (413) where they are too many."""
@@ -92,6 +103,7 @@ def prepare(found: Found, why: Withdrawn, origin: Origin) -> Packed:
             erased=found.submissions,
             fates=list(found.fates.items()),
             withdrawn=list(found.items),
+            forgotten=found.forgotten(),
         ),
     )
 

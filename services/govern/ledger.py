@@ -18,7 +18,8 @@ from schemas.cleared import Copy
 from schemas.known import Held, Sent
 from schemas.outgoing import fill, has_placeholders, own_delay_ms, shown_id
 from schemas.timestamps import format_time
-from services.govern.obligations import Draft, tombstone
+from schemas.tombstone import tombstone
+from services.govern.obligations import Draft
 from services.govern.references import leaving
 
 MAX_GENERATIONS = 32

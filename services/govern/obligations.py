@@ -79,26 +79,6 @@ _OBSERVED: Mapping[str, tuple[str, ...]] = {
 }
 """The same for what observed data hold within themselves; without its first property such a part says nothing."""
 
-_NOTHING_ID = "identity--8c6af861-7b20-41ef-9b59-6344fd872a8f"
-"""Where a withdrawn object must refer to something: an object that there is not."""
-
-# what a tombstone must have to be valid STIX (policy.md, "Withdrawal"); `indicator` has its own dates besides
-_NEUTRAL: Mapping[str, Mapping[str, Any]] = {
-    "indicator": {"pattern": "[domain-name:value = 'withdrawn.invalid']", "pattern_type": "stix"},
-    "malware": {"is_family": False},
-    "location": {"region": "world"},
-    "relationship": {"relationship_type": "related-to", "source_ref": _NOTHING_ID, "target_ref": _NOTHING_ID},
-    "sighting": {"sighting_of_ref": _NOTHING_ID},
-    "report": {"published": "1970-01-01T00:00:00.000Z", "object_refs": [_NOTHING_ID]},
-    "grouping": {"context": "unspecified", "object_refs": [_NOTHING_ID]},
-    "note": {"content": "withdrawn", "object_refs": [_NOTHING_ID]},
-    "opinion": {"opinion": "neutral", "object_refs": [_NOTHING_ID]},
-    "observed-data": {
-        **dict.fromkeys(("first_observed", "last_observed"), "1970-01-01T00:00:00.000Z"),
-        "number_observed": 1,
-        "object_refs": ["domain-name--8c6af861-7b20-41ef-9b59-6344fd872a8f"],
-    },
-}
 _RELIABILITY = "ABCDEF"  # Admiralty, best first
 
 
@@ -341,20 +321,3 @@ def _handling(stated: str | None, ranked: Sequence[Visible]) -> dict[str, Any]:
     if not fields:
         return {}
     return {HANDLING_ID: {"extension_type": "property-extension", **fields}}
-
-
-def tombstone(stix_type: str, id_: str, created_ms: int, modified_ms: int) -> dict[str, Any]:
-    """What recipients of a withdrawn item get: nothing but that it is withdrawn (no reason)."""
-    body: dict[str, Any] = {
-        "type": stix_type,
-        "spec_version": "2.1",
-        "id": id_,
-        "created": format_time(created_ms),
-        "modified": format_time(modified_ms),
-        "revoked": True,
-    }
-    if stix_type == "indicator":
-        body["valid_from"] = format_time(created_ms)
-    elif "name" in ALLOWED.get(stix_type, ()):
-        body["name"] = "withdrawn"
-    return {**body, **_NEUTRAL.get(stix_type, {})}

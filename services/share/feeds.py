@@ -23,10 +23,10 @@ from services.share.held import Ended, History
 from services.share.plan import Changes, Inserted, Row, plan
 from services.share.reminders import Move, Told, due
 from services.share.rows import Match, Page, View
+from services.stamps import stamps
 from services.tables import (
     audience_members,
     audiences,
-    clock,
     feed,
     former,
     items,
@@ -35,8 +35,6 @@ from services.tables import (
     watermarks,
 )
 
-WINDOW_US = 100_000
-SPACING_US = 4
 KEYS_PER_QUERY = 1_000  # SQLite takes at most 32,766 parameters
 
 SHOWN = (
@@ -130,10 +128,10 @@ def _write(connection: Connection, turns: Sequence[_Turn], now_us: int, random: 
     ]
     new = [(turn, i) for turn in turns for i in turn.changes.inserted]
     new.sort(key=lambda pair: not pair[0].entry.copies[pair[1].copy].urgent)
-    stamps = _stamps(connection, len(new), now_us, random)
+    added_at = stamps(connection, feed.name, len(new), now_us, random)
     inserted = [
         _row(turn.entry, turn.entry.copies[i.copy], ids[i.to], added, turn.since(i))
-        for added, (turn, i) in zip(stamps, new, strict=True)
+        for added, (turn, i) in zip(added_at, new, strict=True)
     ]
     row = feed.c.added == sa.bindparam("row")
     if deleted:
@@ -223,30 +221,6 @@ def _known_audiences(connection: Connection, names: Sequence[str]) -> dict[str, 
     return {row.recipients: row.id for row in _by_keys(connection, query, names)}
 
 
-def _stamps(connection: Connection, count: int, now_us: int, random: Random) -> list[int]:
-    """`count` values for `added` (µs since 1970), rising, all beyond whatever was given out before.
-
-    They lie anywhere between the last writing and now, drawn without regard to each other: with regular steps,
-    or gaps drawn one by one, a recipient could reckon from its own rows how many there are that it does not
-    see. The locked row keeps a later value from becoming visible before an earlier one.
-    """
-    if not count:
-        return []
-    start = max(_lock_clock(connection) + 1, now_us - WINDOW_US)
-    end = max(now_us, start + count * SPACING_US)
-    connection.execute(clock.update().where(clock.c.name == feed.name).values(value=end))
-    return sorted(random.sample(range(start, end + 1), count))
-
-
-def _lock_clock(connection: Connection) -> int:
-    query = sa.select(clock.c.value).where(clock.c.name == feed.name).with_for_update()
-    last = connection.scalar(query)
-    if last is None:
-        connection.execute(upsert(connection)(clock).values(name=feed.name, value=0).on_conflict_do_nothing())
-        last = connection.scalar(query)
-    return int(last or 0)
-
-
 def remind(
     connection: Connection, rows: Sequence[int], patience_us: Mapping[int, int], now_us: int, random: Random
 ) -> dict[int, int]:
@@ -260,8 +234,7 @@ def remind(
     _lock_versions(connection, fingerprints)
     moves = due(_told(connection, fingerprints), patience_us, now_us)
     ids = _audience_ids(connection, {to for m in moves if m.stay for to in (m.stay, m.to)})
-    stamps = _stamps(connection, len(moves), now_us, random)
-    placed = list(zip(moves, stamps, strict=True))
+    placed = list(zip(moves, stamps(connection, feed.name, len(moves), now_us, random), strict=True))
     _move(connection, [(move, added) for move, added in placed if not move.stay])
     _split(connection, [(move, added) for move, added in placed if move.stay], ids)
     reminded = Counter[int]()
@@ -414,6 +387,8 @@ def _fits(view: View, match: Match) -> list[sa.ColumnElement[bool]]:
         conditions.append(withdrawn)
     if match.urgent:
         conditions.append(feed.c.urgent)
+    if match.category:
+        conditions.append(withdrawn | (feed.c.category == match.category))
     if match.types is not None:
         conditions.append(feed.c.type.in_(match.types))
     if match.versions is not None:

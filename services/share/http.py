@@ -1,4 +1,4 @@
-"""How partners fetch their feeds over HTTP: TAXII 2.1 under /taxii2/, whole files under /api/v1/feed.
+"""How partners fetch their feeds over HTTP: whole files under /api/v1/feed, and TAXII 2.1 (see `taxii_http`).
 
 Whatever a partner may not see is answered as if it did not exist, from the same code.
 """
@@ -6,36 +6,27 @@ Whatever a partner may not see is answered as if it did not exist, from the same
 from __future__ import annotations
 
 import hmac
-import logging
-import secrets
-import traceback
-from collections.abc import Awaitable, Callable, Mapping
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
-import orjson
 from aiohttp import hdrs, web
 from sqlalchemy import Connection
 
-from schemas.errors import BodyRefused, TocsinError, Unavailable, clip
+from schemas.errors import clip
 from schemas.feed import Format, Head
 from schemas.timestamps import format_time
 from services.hub import Hub
 from services.problems import RequestRefused, unknown_partner
-from services.share import cursor, feeds, receipts_http, taxii
+from services.share import feeds, receipts_http, taxii_http
 from services.share.access import may_receive
 from services.share.formats import FORMATS
 from services.share.rows import Match, Page, View
+from services.share.taxii_http import Contributing
 from services.tokens import Authenticator, Principal
 
-log = logging.getLogger(__name__)
-
-API_ROOT = "/taxii2/api/"
 ROWS_AT_ONCE = 1_000
 MAX_SCORE = 100
-READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
-NOT_FOUND = "there is nothing here that you may see"
 
 
 class Recipient(NamedTuple):
@@ -45,9 +36,9 @@ class Recipient(NamedTuple):
     bit: int
 
 
-def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None:
+def attach(app: web.Application, hub: Hub, authenticator: Authenticator, contributing: Contributing) -> None:
     """Adds the routes of this stage to the application."""
-    _attach_taxii(app, hub, authenticator)
+    taxii_http.attach(app, hub, authenticator, contributing)
     _attach_files(app, hub, authenticator)
     receipts_http.attach(app, hub, authenticator)
 
@@ -60,178 +51,6 @@ def _recipient(hub: Hub, partner: str) -> Recipient | None:
 def _view(connection: Connection, hub: Hub, who: Recipient) -> View:
     """Made anew for every read: a suspension or the end of an agreement holds from that moment."""
     return feeds.view(connection, who.bit, may_receive(hub.directory.agreements, who.partner, hub.clock()))
-
-
-# --- TAXII --------------------------------------------------------------------------------------------------------
-
-TaxiiHandler = Callable[[web.Request, Recipient | None], Awaitable[web.Response]]
-Writer = Callable[[Page, str], bytes]
-
-
-def _attach_taxii(app: web.Application, hub: Hub, authenticator: Authenticator) -> None:
-    async def discovery(request: web.Request, _who: Recipient | None) -> web.Response:
-        _only_reads(request)
-        return _resource(
-            {
-                "title": "Tocsin",
-                "description": "Threat information about attacks on human rights defenders",
-                "default": API_ROOT,
-                "api_roots": [API_ROOT],
-            }
-        )
-
-    async def api_root(request: web.Request, _who: Recipient | None) -> web.Response:
-        _only_reads(request)
-        size = hub.settings.max_body_bytes
-        return _resource({"title": "Tocsin", "versions": [taxii.MEDIA_TYPE], "max_content_length": size})
-
-    async def collections(request: web.Request, who: Recipient | None) -> web.Response:
-        _only_reads(request)
-        ids = [taxii.collection_id(hub.secret, who.partner)] if who else []
-        return _resource({"collections": [taxii.collection(id_) for id_ in ids]} if ids else {})
-
-    async def collection(request: web.Request, who: Recipient | None) -> web.Response:
-        id_, _ = _own_collection(request, who)
-        _only_reads(request)
-        return _resource(taxii.collection(id_))
-
-    def listing(
-        write: Writer, known: frozenset[str], *, bodies: bool = False, one: bool = False, writes: str = ""
-    ) -> TaxiiHandler:
-        async def handle(request: web.Request, who: Recipient | None) -> web.Response:
-            _, reader = _own_collection(request, who)
-            _only_reads(request, writes)
-            query = taxii.read_query(
-                request.query.items(), known, lambda text: cursor.unseal(hub.secret, reader.partner, text)
-            )
-            page = await _read(hub, reader, query, _object_id(request) if one else None, bodies)
-            next_ = cursor.seal(hub.secret, reader.partner, page.rows[-1].added) if page.more else ""
-            return _dated(page, write(page, next_))
-
-        return handle
-
-    def _own_collection(request: web.Request, who: Recipient | None) -> tuple[str, Recipient]:
-        id_ = taxii.collection_id(hub.secret, who.partner if who else "")
-        if who is None or not hmac.compare_digest(id_.encode(), request.match_info["id"].encode()):
-            raise _not_found()
-        return id_, who
-
-    async def nothing(_request: web.Request, _who: Recipient | None) -> web.Response:
-        raise _not_found()
-
-    def add(path: str, handler: TaxiiHandler) -> None:
-        async def respond(request: web.Request) -> web.Response:
-            try:
-                principal = await authenticator.authenticate(request)
-                if not taxii.accepts(request.headers.get(hdrs.ACCEPT)):
-                    raise BodyRefused(
-                        "not-acceptable", f"this server writes {taxii.MEDIA_TYPE} only", where="Accept", status=406
-                    )
-                who = _recipient(hub, principal.name) if principal.scope == "partner" else None
-                return await handler(request, who)
-            except TocsinError as error:
-                return _refusal(error)
-            except Exception as error:
-                return _failure(error)
-
-        app.router.add_route("*", path, respond)
-
-    objects = API_ROOT + "collections/{id}/objects"
-    one = objects + "/{object}"
-    add("/taxii2", discovery)
-    add("/taxii2/", discovery)  # by itself: the router would look at the catch-all before a pattern of both
-    add("/taxii2/api{slash:/?}", api_root)
-    add(API_ROOT + "collections{slash:/?}", collections)
-    add(API_ROOT + "collections/{id}{slash:/?}", collection)
-    add(API_ROOT + "collections/{id}/manifest{slash:/?}", listing(taxii.manifest, taxii.OF_OBJECTS))
-    add(objects + "{slash:/?}", listing(taxii.envelope, taxii.OF_OBJECTS, bodies=True, writes=hdrs.METH_POST))
-    add(
-        one + "{slash:/?}", listing(taxii.envelope, taxii.OF_OBJECT, bodies=True, one=True, writes=hdrs.METH_DELETE)
-    )
-    add(one + "/versions{slash:/?}", listing(taxii.versions, taxii.OF_VERSIONS, one=True))
-    add("/taxii2/{rest:.*}", nothing)
-
-
-async def _read(hub: Hub, who: Recipient, query: taxii.Query, object_id: str | None, bodies: bool) -> Page:
-    """Raises 404 for one object that this recipient has no version of."""
-    match = query.match._replace(ids=(object_id,)) if object_id else query.match
-
-    def read(connection: Connection) -> Page:
-        view = _view(connection, hub, who)
-        if object_id and not feeds.page(connection, view, Match(ids=(object_id,)), 1, bodies=False).rows:
-            raise _not_found()
-        return Page([], False) if query.nothing else feeds.page(connection, view, match, query.limit, bodies=bodies)
-
-    return await hub.store.read(read)
-
-
-def _object_id(request: web.Request) -> str:
-    object_id = request.match_info["object"]
-    if not taxii.is_object_id(object_id):
-        raise _not_found()
-    return object_id
-
-
-def _only_reads(request: web.Request, writes: str = "") -> None:
-    """`writes` is the method that the endpoint has for collections that can be written to: ours can't."""
-    if request.method == writes:
-        raise BodyRefused("read-only", "this collection can't be written to", status=403)
-    if request.method not in READS:
-        raise RequestRefused(
-            405,
-            "method-not-allowed",
-            f"{clip(request.method)} is not a method of this endpoint",
-            headers={hdrs.ALLOW: "GET, HEAD"},
-        )
-
-
-def _not_found() -> BodyRefused:
-    return BodyRefused("not-found", NOT_FOUND, status=404)
-
-
-def _resource(document: Mapping[str, Any]) -> web.Response:
-    return _answer(200, orjson.dumps(document))
-
-
-def _dated(page: Page, body: bytes) -> web.Response:
-    """With the headers of section 3.2, which only have a value where there is an object."""
-    if not page.rows:
-        return _answer(200, body)
-    dates = {
-        "X-TAXII-Date-Added-First": taxii.date_added(page.rows[0].added),
-        "X-TAXII-Date-Added-Last": taxii.date_added(page.rows[-1].added),
-    }
-    return _answer(200, body, dates)
-
-
-def _refusal(error: TocsinError) -> web.Response:
-    description = f"{error.what} ({error.hint})" if error.hint else error.what
-    match error:
-        case RequestRefused():
-            status, headers = error.status, error.headers
-        case BodyRefused():
-            status, headers = error.status, {}
-        case Unavailable():
-            status, headers = 503, {hdrs.RETRY_AFTER: "5"}
-        case _:
-            return _failure(error)
-    return _answer(status, taxii.error(status, error.code, description), headers)
-
-
-def _failure(error: BaseException) -> web.Response:
-    """Without content; the log has the place in the code under the id that the answer names."""
-    incident = secrets.token_hex(8)
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("incident %s: %s\n%s", incident, type(error).__name__, frames)
-    what = f"something went wrong in the hub; its log names it incident {incident}"
-    return _answer(500, taxii.error(500, "internal-error", what))
-
-
-def _answer(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
-    response = web.Response(status=status, body=body, headers=headers)
-    response.headers[hdrs.CONTENT_TYPE] = taxii.MEDIA_TYPE
-    response.headers[hdrs.CACHE_CONTROL] = "private, no-store"
-    return response
 
 
 # --- whole files ------------------------------------------------------------------------------------------------

@@ -29,6 +29,8 @@ class Match(NamedTuple):
     min_score: int = 0
     urgent: bool = False
     """Only these."""
+    category: str = ""
+    """Only what is of this threat category; and withdrawals, which don't say of what they were."""
 
 
 class Page(NamedTuple):

@@ -1,4 +1,4 @@
-"""What TAXII 2.1 (OASIS Standard, 10 June 2021) says about requests and resources, as far as a feed is read. Pure.
+"""What TAXII 2.1 (OASIS Standard, 10 June 2021) says about requests and resources. Pure.
 
 Refusals are `BodyRefused` with the HTTP status that the standard gives them.
 """
@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 import orjson
 
 from schemas.errors import BodyRefused, clip
-from schemas.feed import FeedRow
 from schemas.timestamps import format_time
-from services.share.rows import Match, Page
+from services.share.rows import Match
 
 MEDIA_TYPE = "application/taxii+json;version=2.1"
 STIX_MEDIA_TYPE = "application/stix+json;version=2.1"
@@ -54,24 +53,59 @@ def _takes(media_range: str) -> bool:
     return name == "application/taxii+json" and values.get("version", "2.1").strip('" ') == "2.1"
 
 
+def is_taxii(content_type: str | None) -> bool:
+    """Whether a `Content-Type` header says that a body is of TAXII 2.1 (section 1.6.8); it names one type."""
+    name, *parameters = (part.strip().lower() for part in (content_type or "").split(";"))
+    versions = [value.strip('" ') for key, _, value in (p.partition("=") for p in parameters) if key == "version"]
+    return name == "application/taxii+json" and versions == ["2.1"]
+
+
+class Versions(NamedTuple):
+    """Which versions of each object are asked for (section 3.4.1): `exact` are points in time, µs since 1970."""
+
+    first: bool = False
+    last: bool = False
+    all: bool = False
+    exact: tuple[int, ...] = ()
+
+    def choose(self, there: Collection[int]) -> set[int]:
+        """Of the versions that there are of one object those that are meant."""
+        if self.all or not there:
+            return set(there)
+        ends = {end for end, wanted in ((min(there), self.first), (max(there), self.last)) if wanted}
+        return ends | (set(self.exact) & set(there))
+
+
+LAST, ALL = Versions(last=True), Versions(all=True)
+
+
 class Query(NamedTuple):
-    """What a request asks for; `nothing` where its filters can't match any object of this hub."""
+    """What a request asks for; `nothing` where its filters can't match any object of this hub.
+
+    `match` is for feeds, which have one version of each object, and `versions` for collections that have several.
+    """
 
     match: Match
     limit: int
     nothing: bool = False
+    versions: Versions = LAST
 
 
 PAGING = frozenset({"added_after", "limit", "next"})
 OF_VERSIONS = PAGING | {"match[spec_version]"}
 OF_OBJECT = OF_VERSIONS | {"match[version]"}
+OF_DELETED = frozenset({"match[version]", "match[spec_version]"})
 OF_OBJECTS = OF_OBJECT | {"match[id]", "match[type]"}
 
 
 def read_query(
-    parameters: Iterable[tuple[str, str]], known: frozenset[str], unseal: Callable[[str], int | None]
+    parameters: Iterable[tuple[str, str]],
+    known: frozenset[str],
+    unseal: Callable[[str], int | None],
+    otherwise: Versions = LAST,
 ) -> Query:
     """The filters of section 3.4. `unseal` gives the place that a `next` stands for, None if it is not ours.
+    Without `match[version]`, `otherwise` is asked for.
 
     A parameter given twice, a filter that this endpoint does not have and a malformed value are refused: left
     out in silence, they would give an answer to another question. Other parameters mean nothing here.
@@ -89,15 +123,16 @@ def read_query(
         after.append(timestamp_us(given["added_after"], "added_after"))
     if "next" in given:
         after.append(_place(given["next"], unseal))
-    versions = _versions(given.get("match[version]"))
+    versions = _versions(given.get("match[version]"), otherwise)
     spec_versions = _values(given, "match[spec_version]", _spec_version)
     match = Match(
         after=max(after),
         ids=_values(given, "match[id]", is_object_id),
         types=_values(given, "match[type]", _type),
-        versions=versions,
+        versions=_of_feed(versions),
     )
-    return Query(match, _read_limit(given.get("limit")), spec_versions is not None and "2.1" not in spec_versions)
+    nothing = spec_versions is not None and "2.1" not in spec_versions
+    return Query(match, _read_limit(given.get("limit")), nothing, versions)
 
 
 def _read_limit(text: str | None) -> int:
@@ -127,15 +162,21 @@ def _values(
     return values
 
 
-def _versions(text: str | None) -> tuple[str, ...] | None:
-    """The `modified` times asked for. A feed keeps one version of each object: it is first, last and all."""
+def _versions(text: str | None, otherwise: Versions) -> Versions:
     if text is None:
+        return otherwise
+    values = dict.fromkeys(text.split(","))
+    if "all" in values and len(values) > 1:
+        raise _malformed("match[version]", "has all beside other versions", "give all alone")
+    exact = [timestamp_us(value, "match[version]") for value in values if value not in ("first", "last", "all")]
+    return Versions("first" in values, "last" in values, "all" in values, tuple(dict.fromkeys(exact)))
+
+
+def _of_feed(versions: Versions) -> tuple[str, ...] | None:
+    """The `modified` times asked for. A feed keeps one version of each object: it is first, last and all."""
+    if versions.first or versions.last or versions.all:
         return None
-    values = text.split(",")
-    times = [timestamp_us(value, "match[version]") for value in values if value not in ("first", "last", "all")]
-    if len(times) < len(values):
-        return None
-    return tuple({format_time(us // 1_000) for us in times if us >= 0 and us % 1_000 == 0})
+    return tuple({format_time(us // 1_000) for us in versions.exact if us >= 0 and us % 1_000 == 0})
 
 
 def timestamp_us(text: str, name: str) -> int:
@@ -162,30 +203,121 @@ def date_added(added_us: int) -> str:
     return (_EPOCH + added_us * _MICROSECOND).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def collection_id(secret: bytes, partner: str) -> str:
-    """The id of a partner's feed: a UUID that stays, and that nobody can guess."""
-    raw = hmac.digest(secret, b"taxii-collection\0" + partner.encode(), "sha256")
+class Held(NamedTuple):
+    """A collection of one partner. `category` is what a part of its feed is of; `own` are its contributions."""
+
+    id: str
+    title: str
+    description: str
+    category: str = ""
+    own: bool = False
+
+    def resource(self) -> dict[str, Any]:
+        """Section 5.2.1."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "description": self.description,
+            "can_read": True,
+            "can_write": self.own,
+            "media_types": [STIX_MEDIA_TYPE],
+        }
+
+
+def collections(secret: bytes, partner: str, categories: Iterable[str], *, contributes: bool) -> list[Held]:
+    """All of a partner: its feed, a part of it for each of these categories, and what it contributed."""
+    held = [
+        Held(
+            collection_id(secret, partner),
+            "Your feed",
+            "Everything that this hub shares with you; withdrawn objects are revoked",
+        )
+    ]
+    for category in dict.fromkeys(categories):
+        title, says = (
+            f"Your feed: {category}",
+            f"What of your feed is of the category {category}; and all withdrawals",
+        )
+        held.append(Held(collection_id(secret, partner, f"category {category}"), title, says, category=category))
+    if contributes:
+        says = "What you sent to this hub, as you sent it; deleting an object withdraws it"
+        held.append(Held(collection_id(secret, partner, "contributions"), "Your contributions", says, own=True))
+    return held
+
+
+def collection_id(secret: bytes, partner: str, which: str = "") -> str:
+    """The id of a partner's feed, or of another collection of its: a UUID that stays, and that nobody can guess."""
+    of_it = partner.encode() + (b"\0" + which.encode() if which else b"")
+    raw = hmac.digest(secret, b"taxii-collection\0" + of_it, "sha256")
     return str(UUID(bytes=raw[:16], version=4))
 
 
-def collection(id_: str) -> dict[str, Any]:
-    return {
+class Record(Protocol):
+    """An object as a collection holds it, since `added` (µs). `modified` is its version, or empty."""
+
+    @property
+    def added(self) -> int: ...
+    @property
+    def stix_id(self) -> str: ...
+    @property
+    def modified(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+class Listing(Protocol):
+    """Records in the order in which they were added, and whether there are more."""
+
+    @property
+    def rows(self) -> Sequence[Record]: ...
+    @property
+    def more(self) -> bool: ...
+
+
+class Outcome(Protocol):
+    """What became of one object that was posted: `success` or `failure`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+
+
+def status(id_: str, received_ms: int, told: Sequence[Outcome]) -> dict[str, Any]:
+    """Section 4.3.1. What is taken is in the collection by then, and all else is refused: nothing is pending."""
+    resource: dict[str, Any] = {
         "id": id_,
-        "title": "Your feed",
-        "description": "Everything that this hub shares with you; withdrawn objects are revoked",
-        "can_read": True,
-        "can_write": False,
-        "media_types": [STIX_MEDIA_TYPE],
+        "status": "complete",
+        "request_timestamp": date_added(received_ms * 1_000),
+        "total_count": len(told),
     }
+    for outcome, counter, listed in (
+        ("success", "success_count", "successes"),
+        ("failure", "failure_count", "failures"),
+    ):
+        details = [_detail(each, received_ms) for each in told if each.outcome == outcome]
+        resource[counter] = len(details)
+        if details:
+            resource[listed] = details
+    return {**resource, "pending_count": 0}
 
 
-def envelope(page: Page, next_: str) -> bytes:
+def _detail(each: Outcome, received_ms: int) -> dict[str, str]:
+    detail = {"id": each.id, "version": each.version or date_added(received_ms * 1_000)}
+    return {**detail, "message": each.message} if each.message else detail
+
+
+def envelope(page: Listing, next_: str) -> bytes:
     """Section 3.7, of the bodies as they are stored."""
     return _listing("objects", [row.body for row in page.rows], page.more, next_)
 
 
-def manifest(page: Page, next_: str) -> bytes:
-    """Section 5.6.1."""
+def manifest(page: Listing, next_: str) -> bytes:
+    """Section 5.3.1."""
     records = [
         orjson.dumps(
             {
@@ -200,12 +332,12 @@ def manifest(page: Page, next_: str) -> bytes:
     return _listing("objects", records, page.more, next_)
 
 
-def versions(page: Page, next_: str) -> bytes:
+def versions(page: Listing, next_: str) -> bytes:
     """Section 5.8.1. `next` is not in the standard's resource, but without it no client could get the rest."""
     return _listing("versions", [orjson.dumps(version(row)) for row in page.rows], page.more, next_)
 
 
-def version(row: FeedRow) -> str:
+def version(row: Record) -> str:
     """`modified`, else `created`, else when it was added (section 3.4.1)."""
     return row.modified or date_added(row.added)
 

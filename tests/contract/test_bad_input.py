@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 
 from schemas.rejected import Rejected
-from services.accept import http as accept_http
+from services.accept import intake
 from services.accept.framing import unpack
 from services.hub import Hub
 from services.tables import outbox, partners, submissions
@@ -302,7 +302,7 @@ async def test_slow_bodies_shut_the_door_on_their_source_alone(world: World) -> 
     async def submit(data: Any, query: str = "", who: dict[str, str] = world.partner) -> Any:
         return await world.client.post(PATH + query, data=data, headers=who)
 
-    waiting = {asyncio.create_task(submit(slow())) for _ in range(accept_http.MAX_BODIES_PER_SOURCE + 1)}
+    waiting = {asyncio.create_task(submit(slow())) for _ in range(intake.MAX_BODIES_PER_SOURCE + 1)}
     [refused], waiting = await asyncio.wait(waiting, timeout=10, return_when=asyncio.FIRST_COMPLETED)
     response = await refused
     assert (await document(response, 503))["code"] == "busy"
@@ -316,17 +316,17 @@ async def test_slow_bodies_shut_the_door_on_their_source_alone(world: World) -> 
 
 async def test_what_comes_in_at_once_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     body = bundle(indicator())
-    monkeypatch.setattr(accept_http, "MAX_RECEIVED_BYTES", len(body) - 1)
+    monkeypatch.setattr(intake, "MAX_RECEIVED_BYTES", len(body) - 1)
     response = await world.client.post(PATH, data=body, headers=world.partner)
     assert (await document(response, 503))["code"] == "busy"
     assert int(response.headers["Retry-After"]) > 0
-    monkeypatch.setattr(accept_http, "MAX_RECEIVED_BYTES", len(body))
+    monkeypatch.setattr(intake, "MAX_RECEIVED_BYTES", len(body))
     for _ in range(2):
         assert (await world.client.post(PATH, data=body, headers=world.partner)).status == 202
 
 
 async def test_a_body_that_does_not_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accept_http, "BODY_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(intake, "BODY_TIMEOUT_SECONDS", 0.05)
 
     async def slow() -> AsyncIterator[bytes]:
         yield b"{"

@@ -16,6 +16,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from taxii2client.v21 import Collection, Server, as_pages
 
+from services.accept.collection import OwnCollection
+from services.accept.door import Door
 from services.hub import Hub
 from services.problems import problem_documents
 from services.share import http as share
@@ -54,7 +56,7 @@ async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
     hub = feeds_hub(tmp_path, map(recipient, NAMES), url)
     app = web.Application(middlewares=[problem_documents])
-    share.attach(app, hub, Authenticator(hub.store, hub.clock))
+    share.attach(app, hub, Authenticator(hub.store, hub.clock), OwnCollection(Door(hub, lambda: None)))
     async with TestServer(app) as server:
         yield Served(hub, str(server.make_url("")).rstrip("/"))
     hub.store.close()

@@ -17,6 +17,7 @@ from schemas.cleared import Cleared
 from schemas.errors import Misconfigured
 from schemas.feed import FeedRow
 from schemas.topics import CLEARED
+from services import stamps
 from services.hub import Hub
 from services.share import feeds
 from services.share.agent import ShareSink
@@ -225,7 +226,7 @@ async def test_steps_do_not_tell_how_many_rows_lie_between(hub: Hub) -> None:
     now_us = NOW_MS * 1_000
     for turn in range(20):
         for between, found in spans.items():
-            now_us += feeds.WINDOW_US
+            now_us += stamps.WINDOW_US
             mine = [domain(f"{turn}-{between}-{i}.example", [0]) for i in range(10)]
             others = [domain(f"{turn}-{between}-{i}.invalid", [1]) for i in range(10 * between)]
             feeder = Feeder(hub)

@@ -16,6 +16,8 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from schemas.timestamps import format_time
+from services.accept.collection import OwnCollection
+from services.accept.door import Door
 from services.hub import Hub
 from services.openapi import describe
 from services.problems import problem_documents
@@ -51,7 +53,7 @@ def hub(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hub]:
 @asynccontextmanager
 async def client_of(hub: Hub) -> AsyncIterator[Client]:
     app = web.Application(middlewares=[problem_documents], client_max_size=hub.settings.max_body_bytes)
-    share.attach(app, hub, Authenticator(hub.store, hub.clock))
+    share.attach(app, hub, Authenticator(hub.store, hub.clock), OwnCollection(Door(hub, lambda: None)))
     async with TestClient(TestServer(app)) as client:
         yield client
 

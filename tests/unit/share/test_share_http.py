@@ -14,6 +14,8 @@ import sqlalchemy as sa
 from aiohttp import ClientResponse, encode_basic_auth, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from services.accept.collection import OwnCollection
+from services.accept.door import Door
 from services.hub import Hub
 from services.openapi import describe
 from services.problems import problem_documents
@@ -51,7 +53,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 @asynccontextmanager
 async def client_of(hub: Hub) -> AsyncIterator[Client]:
     app = web.Application(middlewares=[problem_documents])
-    share.attach(app, hub, Authenticator(hub.store, hub.clock))
+    share.attach(app, hub, Authenticator(hub.store, hub.clock), OwnCollection(Door(hub, lambda: None)))
     async with TestClient(TestServer(app)) as client:
         yield client
 

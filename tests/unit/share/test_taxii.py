@@ -65,13 +65,21 @@ TAKEN: list[tuple[list[tuple[str, str]], taxii.Query]] = [
     ([("match[id]", f"{ID},{ID}")], taxii.Query(Match(ids=(ID,)), 1_000)),
     ([("match[type]", "indicator,malware")], taxii.Query(Match(types=("indicator", "malware")), 1_000)),
     ([("match[version]", "last")], taxii.Query(Match(), 1_000)),
-    ([("match[version]", "all")], taxii.Query(Match(), 1_000)),
-    ([("match[version]", "first,2026-11-01T00:00:00Z")], taxii.Query(Match(), 1_000)),
+    ([("match[version]", "all")], taxii.Query(Match(), 1_000, versions=taxii.ALL)),
     (
-        [("match[version]", "2026-11-01T00:00:00Z")],
-        taxii.Query(Match(versions=("2026-11-01T00:00:00.000Z",)), 1_000),
+        [("match[version]", "first,1970-01-01T00:00:01Z,last")],
+        taxii.Query(Match(), 1_000, versions=taxii.Versions(first=True, last=True, exact=(1_000_000,))),
     ),
-    ([("match[version]", "2026-11-01T00:00:00.0001Z")], taxii.Query(Match(versions=()), 1_000)),
+    (
+        [("match[version]", "1970-01-01T00:00:01Z,1970-01-01T00:00:01.000Z")],
+        taxii.Query(
+            Match(versions=("1970-01-01T00:00:01.000Z",)), 1_000, versions=taxii.Versions(exact=(1_000_000,))
+        ),
+    ),
+    (
+        [("match[version]", "1970-01-01T00:00:00.0001Z")],
+        taxii.Query(Match(versions=()), 1_000, versions=taxii.Versions(exact=(100,))),
+    ),
     ([("match[spec_version]", "2.1")], taxii.Query(Match(), 1_000)),
     ([("match[spec_version]", "2.0,2.1")], taxii.Query(Match(), 1_000)),
     ([("match[spec_version]", "2.0")], taxii.Query(Match(), 1_000, nothing=True)),
@@ -82,6 +90,60 @@ TAKEN: list[tuple[list[tuple[str, str]], taxii.Query]] = [
 @pytest.mark.parametrize(("parameters", "expected"), TAKEN)
 def test_filters(parameters: list[tuple[str, str]], expected: taxii.Query) -> None:
     assert query(*parameters) == expected
+
+
+VERSIONS = [
+    (taxii.LAST, {1, 2, 3}, {3}),
+    (taxii.Versions(first=True), {1, 2, 3}, {1}),
+    (taxii.Versions(first=True, last=True), {1, 2, 3}, {1, 3}),
+    (taxii.ALL, {1, 2, 3}, {1, 2, 3}),
+    (taxii.Versions(exact=(2, 9)), {1, 2, 3}, {2}),
+    (taxii.Versions(first=True, exact=(2,)), {1, 2, 3}, {1, 2}),
+    (taxii.LAST, set(), set()),
+    (taxii.ALL, set(), set()),
+]
+
+
+@pytest.mark.parametrize(("versions", "there", "meant"), VERSIONS)
+def test_which_versions_are_meant(versions: taxii.Versions, there: set[int], meant: set[int]) -> None:
+    assert versions.choose(there) == meant
+
+
+CONTENT_TYPES = [
+    ("application/taxii+json;version=2.1", True),
+    ('Application/TAXII+json; charset=utf-8; version="2.1"', True),
+    ("application/taxii+json", False),
+    ("application/taxii+json;version=2.0", False),
+    ("application/taxii+json;version=2.1;version=2.0", False),
+    ("application/stix+json;version=2.1", False),
+    ("application/json", False),
+    ("*/*", False),
+    ("", False),
+    (None, False),
+]
+
+
+@pytest.mark.parametrize(("header", "taken"), CONTENT_TYPES)
+def test_content_type(header: str | None, taken: bool) -> None:
+    assert taxii.is_taxii(header) is taken
+
+
+def test_collections_are_of_one_partner_and_stay() -> None:
+    alpha, beta = (
+        taxii.collections(SECRET, name, ("spyware", "ddos", "spyware"), contributes=True)
+        for name in ("alpha", "beta")
+    )
+    assert [(held.category, held.own) for held in alpha] == [
+        ("", False),
+        ("spyware", False),
+        ("ddos", False),
+        ("", True),
+    ]
+    assert [held.resource()["can_write"] for held in alpha] == [False, False, False, True]
+    ids = [held.id for held in (*alpha, *beta)]
+    assert len(set(ids)) == 8 and all(UUID(id_).version == 4 for id_ in ids)
+    fewer = taxii.collections(SECRET, "alpha", ("ddos",), contributes=False)
+    assert [held.id for held in fewer] == [alpha[0].id, alpha[2].id]
 
 
 REFUSED = [
@@ -111,6 +173,7 @@ REFUSED = [
     [("match[type]", "x y")],
     [("match[version]", "latest")],
     [("match[version]", "")],
+    [("match[version]", "all,last")],
     [("match[spec_version]", "two")],
     [("match[name]", "x")],
     [("match[]", "x")],

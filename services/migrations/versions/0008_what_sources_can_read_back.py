@@ -1,0 +1,41 @@
+"""What sources posted, so that they can read it back"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "contributions",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("added", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("stix_id", sa.Text(), nullable=False),
+        sa.Column("type", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("version_us", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("names", sa.LargeBinary(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("source", "added"),
+    )
+    op.create_index("contributions_by_version", "contributions", ["source", "stix_id", "version_us"], unique=True)
+    op.create_index("contributions_by_submission", "contributions", ["seq"], unique=False)
+    op.create_table(
+        "contribution_names",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("name", sa.LargeBinary(), nullable=False),
+        sa.Column("added", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("source", "name", "added"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("contribution_names")
+    op.drop_index("contributions_by_submission", "contributions")
+    op.drop_index("contributions_by_version", "contributions")
+    op.drop_table("contributions")
