@@ -59,9 +59,9 @@ def _add(connection: Connection, source: str, seq: int, at_ms: int, posted: Sequ
         names += [(source, pair, added) for pair in pairs]
     if rows:
         write_all(connection, contributions.insert(), _COLUMNS, rows)
-        _bound(connection, source, [id_ for id_, versions in held.items() if len(versions) > MAX_VERSIONS])
     if names:
         write_all(connection, contribution_names.insert(), _NAME_COLUMNS, names)
+    _bound(connection, source, [id_ for id_, versions in held.items() if len(versions) > MAX_VERSIONS])
 
 
 def _stamps(connection: Connection, source: str, at_ms: int, count: int) -> list[int]:

@@ -280,8 +280,8 @@ def overdue(items: Iterable[Overdue], origin: Origin) -> bytes:
 
 def compress_fates(fates: Iterable[Fate], notes: Iterable[str], told: Iterable[Told] = ()) -> bytes:
     document: dict[str, Any] = {"items": list(fates), "notes": list(notes)}
-    if told := list(told):
-        document["told"] = told
+    if of_objects := [tuple(each) for each in told]:  # orjson writes no named tuples
+        document["told"] = of_objects
     return zlib.compress(orjson.dumps(document), 1)
 
 
