@@ -240,7 +240,7 @@ class _Server:
         match = query.match._replace(ids=(object_id,)) if object_id else query.match
 
         def read(connection: Connection) -> Listing:
-            if object_id and not self._read(connection, partner, held, _any(object_id), bodies=False).rows:
+            if object_id and not self._read(connection, partner, held, _any(held, object_id), bodies=False).rows:
                 raise _not_found()
             if query.nothing:
                 return contributions.Page([], False)
@@ -294,8 +294,8 @@ class _Server:
         return held
 
 
-def _any(object_id: str) -> Query:
-    return Query(Match(ids=(object_id,)), 1, versions=taxii.ALL)
+def _any(held: Held, object_id: str) -> Query:
+    return Query(Match(ids=(object_id,), category=held.category), 1, versions=taxii.ALL)
 
 
 def _object_id(request: web.Request) -> str:

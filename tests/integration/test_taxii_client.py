@@ -23,11 +23,24 @@ from services.problems import problem_documents
 from services.share import http as share
 from services.share import taxii
 from services.tokens import Authenticator
-from tests.fakes import token_for
-from tests.unit.share.world import Feeder, domain, feeds_hub, recipient, stix_id, withdrawn
+from tests.fakes import agreement, token_for
+from tests.unit.share.world import RECEIVES, Feeder, body, domain, feeds_hub, recipient, stix_id, withdrawn
 
 T = TypeVar("T")
 NAMES = ("alpha", "beta")
+"""Who only receives."""
+PARTNER = agreement(
+    "gamma", receives={**RECEIVES, "collections": ["spyware", "ddos"]}, contributes={"reliability": "B"}
+)
+
+
+class Bearer(requests.auth.AuthBase):
+    def __init__(self, token: str) -> None:
+        self.token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
 
 
 class Served:
@@ -38,8 +51,10 @@ class Served:
         self.url = url
         self.feeder = Feeder(hub)
 
-    async def server(self, name: str) -> Server:
+    async def server(self, name: str, scheme: str = "basic") -> Server:
         token = await token_for(self.hub, name)
+        if scheme == "bearer":
+            return Server(self.url + "/taxii2/", auth=Bearer(token))
         return Server(self.url + "/taxii2/", user=name, password=token)
 
     async def collection(self, name: str) -> Collection:
@@ -54,7 +69,7 @@ async def call(work: Callable[[], T]) -> T:
 @pytest_asyncio.fixture(params=["sqlite", "postgres"])
 async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Served]:
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
-    hub = feeds_hub(tmp_path, map(recipient, NAMES), url)
+    hub = feeds_hub(tmp_path, [*map(recipient, NAMES), PARTNER], url)
     app = web.Application(middlewares=[problem_documents])
     share.attach(app, hub, Authenticator(hub.store, hub.clock), OwnCollection(Door(hub, lambda: None)))
     async with TestServer(app) as server:
@@ -171,3 +186,68 @@ async def test_a_client_that_follows_added_after_misses_nothing(served: Served) 
     await asyncio.gather(write(), follow())
     final = await call((await served.collection("alpha")).get_objects)
     assert final["objects"] and all(held[o["id"]] == o["modified"] for o in final["objects"])
+
+
+# --- the other collections ----------------------------------------------------------------------------------------
+
+
+def indicator(number: int, day: int = 1) -> dict[str, Any]:
+    return body(f"h{number}.example", f"2026-11-{day:02}T00:00:00.000Z")
+
+
+@pytest.mark.parametrize("scheme", ["basic", "bearer"])
+async def test_what_a_partner_posts_it_gets_back_and_takes_back(served: Served, scheme: str) -> None:
+    server = await served.server("gamma", scheme)
+    *feeds, own = await call(lambda: server.default.collections)
+    assert [(each.title, each.can_read, each.can_write) for each in (*feeds, own)] == [
+        ("Your feed", True, False),
+        ("Your feed: spyware", True, False),
+        ("Your feed: ddos", True, False),
+        ("Your contributions", True, True),
+    ]
+    posted = [indicator(number) for number in range(7)]
+    status = await call(partial(own.add_objects, {"objects": posted}, wait_for_completion=True))
+    assert bool(status) and (status.total_count, status.success_count) == (7, 7)
+    assert [each["id"] for each in status.successes] == [each["id"] for each in posted]
+    await call(status.refresh)
+    assert bool(status) and status.success_count == 7
+    await call(partial(own.add_objects, {"objects": [indicator(0, day=2), {"type": "indicator", "id": "x"}]}))
+    for get in (own.get_objects, own.get_manifest):
+        for size in (1, 3, 7, 20):
+            pages = await call(partial(list, as_pages(get, per_request=size)))
+            found = [id_ for page in pages for id_ in ids(page)]
+            assert found == [stix_id(f"h{number}.example") for number in (1, 2, 3, 4, 5, 6, 0)]
+    one = posted[0]["id"]
+    assert (await call(partial(own.get_object, one)))["objects"] == [indicator(0, day=2)]
+    assert (await call(partial(own.object_versions, one)))["versions"] == [
+        f"2026-11-0{day}T00:00:00.000Z" for day in (1, 2)
+    ]
+    both = await call(partial(list, as_pages(partial(own.get_object, one), per_request=1, version="all")))
+    assert [page["objects"] for page in both] == [[indicator(0)], [indicator(0, day=2)]]
+    await call(partial(own.delete_object, one, version="first"))
+    assert (await call(partial(own.object_versions, one)))["versions"] == ["2026-11-02T00:00:00.000Z"]
+    await call(partial(own.delete_object, one))
+    with pytest.raises(requests.HTTPError, match="404"):
+        await call(partial(own.get_object, one))
+    assert len(ids(await call(own.get_objects))) == 6
+
+
+async def test_a_collection_by_category_holds_that_part_of_the_feed_and_what_is_withdrawn(served: Served) -> None:
+    await served.feeder.put(
+        domain("a.example", [2], category="spyware"),
+        domain("b.example", [2], category="ddos"),
+        domain("c.example", [0], category="spyware"),
+        domain("d.example", [0, 2]),
+    )
+    await served.feeder.put(withdrawn("a.example", [2]), domain("e.example", [2], category="spyware"))
+    server = await served.server("gamma")
+    feed, spyware, ddos, own = await call(lambda: server.default.collections)
+    a, b, d, e = (stix_id(f"{letter}.example") for letter in "abde")
+    assert ids(await call(feed.get_objects)) == [b, d, a, e]
+    assert ids(await call(spyware.get_objects)) == [a, e]
+    assert ids(await call(ddos.get_objects)) == [b, a]
+    assert ids(await call(own.get_objects)) == []
+    pages = await call(partial(list, as_pages(spyware.get_manifest, per_request=1)))
+    assert [ids(page) for page in pages] == [[a], [e]]
+    with pytest.raises(requests.HTTPError, match="404"):
+        await call(partial(spyware.get_object, b))
