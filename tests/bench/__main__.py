@@ -23,6 +23,7 @@ from tests.bench.deciding import deciding
 from tests.bench.incoming import MADE_UP, Feeds, Shape
 from tests.bench.isolated import Costs
 from tests.bench.load import Client, Rate, Submitted, full_load, open_load, singles
+from tests.bench.paging import paging
 from tests.bench.partners import SOURCES, Receiver, receivers, write_agreements
 from tests.bench.processes import ROOT, RunningHub, running_hub
 from tests.bench.report import Figure, percentile, weighted_percentile
@@ -350,6 +351,7 @@ def _say(text: str) -> None:
 
 bench.add_command(deciding)
 bench.add_command(state)
+bench.add_command(paging)
 
 if __name__ == "__main__":
     bench()
