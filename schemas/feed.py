@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from schemas.timestamps import format_time
+
 
 class FeedRow(NamedTuple):
     """A row as a recipient sees it. `body` (JSON of one STIX 2.1 object, as it goes out) is empty where it was not
@@ -51,7 +53,8 @@ class Format(NamedTuple):
     """How rows become a file: `begin`, `rows` for each page, `end`. Pure.
 
     `rows` and `end` are told whether any rows came before. `details` says that the file shows more of a row than
-    its body.
+    its body, `active` that it leaves out what is not active when it is made: whoever gives it rows leaves that out
+    (see `is_active`), so that a file changes when something of it runs out.
     """
 
     media_type: str
@@ -60,3 +63,9 @@ class Format(NamedTuple):
     begin: Callable[[Head], bytes]
     rows: Callable[[Sequence[FeedRow], bool], bytes]
     end: Callable[[bool], bytes]
+    active: bool = False
+
+
+def is_active(row: FeedRow, at_ms: int) -> bool:
+    """Whether a row belongs into a file of what is active at that time; a withdrawal does always."""
+    return not row.live or not row.active_until or row.active_until > format_time(at_ms)
