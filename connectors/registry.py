@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from connectors import (
+    blocklist,
     csv_feed,
     email,
     ioda,
@@ -21,6 +22,7 @@ from connectors import (
 from connectors.base import Manifest
 
 MANIFESTS: tuple[Manifest, ...] = (
+    blocklist.MANIFEST,
     csv_feed.MANIFEST,
     email.MANIFEST,
     ioda.MANIFEST,

@@ -44,6 +44,7 @@ SHELLS = (
     "services/share/stream_sse.py",  # the feed as a stream over HTTP
     "services/share/taxii*.py",  # the TAXII part of the HTTP interface
     # of the whole hub
+    "connectors/files.py",  # writes a partner's files, whole
     "connectors/http.py",  # the one outgoing HTTP client
     "connectors/fetch.py",  # reads files, at an address or in a folder
     "services/cli.py",
