@@ -101,9 +101,9 @@ class FolderPublisher:
     def _write_page(self, files: NewFiles, head: Head, page: Sequence[FeedRow], any_rows: dict[str, bool]) -> None:
         active = [row for row in page if is_active(row, head.at_ms)]
         for name, format_ in self._formats.items():
-            rows = active if format_.active else page
-            files.write(name, format_.rows(rows, any_rows[name]))
-            any_rows[name] = any_rows[name] or bool(rows)
+            written = format_.rows(active if format_.active else page, any_rows[name])
+            files.write(name, written)
+            any_rows[name] = any_rows[name] or bool(written)
 
     async def close(self) -> None:
         """Nothing is open."""

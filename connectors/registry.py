@@ -27,6 +27,7 @@ MANIFESTS: tuple[Manifest, ...] = (
     csv_feed.MANIFEST,
     email.MANIFEST,
     ioda.MANIFEST,
+    misp.FEED,
     misp.PULL,
     misp.PUSH,
     mvt.MANIFEST,

@@ -25,6 +25,7 @@ SHELLS = (
     "services/*/http.py",  # the stage's part of the HTTP interface
     "connectors/*/client.py",
     "connectors/misp/pull_client.py",  # the other direction of the same connector
+    "connectors/misp/static.py",  # writes a feed's folder; the client speaks with a MISP
     # of one stage
     "services/accept/inbox.py",  # the inbox's tables
     "services/accept/aliases.py",  # what is kept of a source: its ids, what waits, its snapshots

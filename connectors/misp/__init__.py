@@ -1,11 +1,20 @@
-"""MISP: reads its events, and keeps events on a partner's MISP as the partner's feed says."""
+"""MISP: reads its events, keeps events on a partner's MISP, and writes a feed that a MISP fetches."""
 
 from __future__ import annotations
 
-from connectors.base import Manifest
-from connectors.misp import client, pull_client
+from pathlib import Path
+
+from connectors.base import Manifest, Settings
+from connectors.misp import client, mapping, pull_client, static
 from connectors.misp.pull_settings import MispPullSettings
 from connectors.misp.push_settings import MispPushSettings
+
+
+class MispFeedSettings(Settings):
+    """`folder` is that of the static feed; it must be there, for nothing else."""
+
+    folder: Path
+
 
 PULL = Manifest(
     name="misp",
@@ -26,4 +35,14 @@ PUSH = Manifest(
     destination=("url", "distribution", "publish"),
     push_rows=200,
     every_seconds=60,
+)
+
+FEED = Manifest(
+    name="misp_feed",
+    summary="writes a feed that a MISP fetches from a web server",
+    settings=MispFeedSettings,
+    publish=static.open_publisher,
+    formats=mapping.FORMATS,
+    destination=("folder",),
+    every_seconds=300,
 )

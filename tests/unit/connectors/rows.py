@@ -122,7 +122,7 @@ def written(format_: Format, *pages: Sequence[FeedRow], head: Head = HEAD) -> by
     for page in pages:
         rows = [row for row in page if is_active(row, head.at_ms)] if format_.active else page
         parts.append(format_.rows(rows, any_rows))
-        any_rows = any_rows or bool(rows)
+        any_rows = any_rows or bool(parts[-1])
     return b"".join([*parts, format_.end(any_rows)])
 
 
