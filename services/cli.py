@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from connectors import registry
 from schemas.errors import TocsinError, Unavailable
 from services import cli_rehearse, telling
 from services import demo as demo_feed
@@ -31,6 +32,7 @@ from services.cli_withdraw import withdraw
 from services.govern.policy import describe
 from services.hubclient import HubClient
 from services.settings import Settings
+from services.share.formats import FORMATS
 
 MAX_REFUSALS_SHOWN = 5
 SETTINGS_HELP = """Settings come from the environment: TOCSIN_DATA, TOCSIN_BROKER, TOCSIN_KAFKA_SECURITY,
@@ -206,13 +208,18 @@ def push(
 @cli.command()
 @click.argument("partner")
 @click.option(
-    "--format", "format_", type=click.Choice(["stix", "csv", "spreadsheet"]), default="stix", show_default=True
+    "--format",
+    "format_",
+    type=click.Choice([*FORMATS, *registry.FORMATS]),
+    default="stix",
+    show_default=True,
+    help="`spreadsheet` is CSV that is safe to open in a spreadsheet program.",
 )
 @click.option("--active", is_flag=True, help="Leave out what is no longer active.")
 @click.option("--min-score", type=click.IntRange(0, 100), help="Leave out indicators with a lower score.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File to write to.")
 def feed(partner: str, format_: str, active: bool, min_score: int | None, output: Path | None) -> None:
-    """Download what a partner may see; `spreadsheet` is CSV that is safe to open in a spreadsheet program.
+    """Download what a partner may see, in one of many formats.
 
     Example: tocsin feed horizon --format csv -o horizon.csv
     """

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from aiohttp import web
 
+from connectors import registry
 from services import connect_http, partners, policy_http, staff, transparency
 from services.accept import http as accept
 from services.accept.aliases import look_up
@@ -21,6 +22,7 @@ from services.openapi import describe
 from services.problems import problem_documents
 from services.share import http as share
 from services.share import stream_sse
+from services.share.formats import FORMATS
 from services.tokens import Authenticator
 from services.witness import http as witness
 
@@ -31,7 +33,7 @@ def application(hub: Hub, wake_relay: Callable[[], None]) -> web.Application:
     app = web.Application(middlewares=[problem_documents, only_text], client_max_size=hub.settings.max_body_bytes)
     door = Door(hub, wake_relay)
     accept.attach(app, hub, authenticator, door)
-    share.attach(app, hub, authenticator, OwnCollection(door))
+    share.attach(app, hub, authenticator, OwnCollection(door), {**FORMATS, **registry.FORMATS})
     stream_sse.attach(app, hub, authenticator)
     witness.attach(app, hub, authenticator, wake_relay, witness.Door(look_up, insert))
     partners.attach(app, hub, authenticator)

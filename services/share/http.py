@@ -36,10 +36,16 @@ class Recipient(NamedTuple):
     bit: int
 
 
-def attach(app: web.Application, hub: Hub, authenticator: Authenticator, contributing: Contributing) -> None:
-    """Adds the routes of this stage to the application."""
+def attach(
+    app: web.Application,
+    hub: Hub,
+    authenticator: Authenticator,
+    contributing: Contributing,
+    formats: Mapping[str, Format] = FORMATS,
+) -> None:
+    """Adds the routes of this stage to the application. `formats` are those of whole files, by name."""
     taxii_http.attach(app, hub, authenticator, contributing)
-    _attach_files(app, hub, authenticator)
+    _attach_files(app, hub, authenticator, formats)
     receipts_http.attach(app, hub, authenticator)
 
 
@@ -56,17 +62,20 @@ def _view(connection: Connection, hub: Hub, who: Recipient) -> View:
 # --- whole files ------------------------------------------------------------------------------------------------
 
 
-def _attach_files(app: web.Application, hub: Hub, authenticator: Authenticator) -> None:
+def _attach_files(
+    app: web.Application, hub: Hub, authenticator: Authenticator, formats: Mapping[str, Format]
+) -> None:
     async def feed(request: web.Request) -> web.StreamResponse:
-        """`?format=` one of FORMATS, `&active=true`, `&min_score=` 1 to 100; staff add `&partner=ID`.
+        """`?format=` one of the formats, `&active=true`, `&min_score=` 1 to 100; staff add `&partner=ID`.
 
-        `active` leaves out what is not active at the time of the request, `min_score` indicators that are less
-        believed. Withdrawals are in what can show them all the same. Staff get what that partner would.
+        `active` leaves out what is not active at the time of the request, as some formats always do; `min_score`
+        indicators that are less believed. Withdrawals are in what can show them all the same. Staff get what that
+        partner would.
         """
         principal = await authenticator.authenticate(request)
         who = _whose(hub, request, principal)
-        name, chosen = _format(request)
-        match = _match(request, hub.clock())
+        name, chosen = _format(request, formats)
+        match = _match(request, hub.clock(), chosen)
         state = await hub.store.read(lambda connection: _state(connection, hub, who, match, chosen))
         tag = hmac.digest(hub.secret, f"feed\0{name}\0{who.partner}\0".encode() + state, "sha256")
         response = web.StreamResponse(
@@ -93,17 +102,19 @@ async def _stream(
     """Page by page, so that a slow reader holds neither memory nor a transaction. What changes meanwhile comes
     again at the end, in its new version."""
     await response.write(chosen.begin(head))
-    page = Page([], True)
+    page, any_rows = Page([], True), False
     while page.more:
         page = await hub.store.read(
             lambda connection, match=match: feeds.page(  # type: ignore[misc]
                 connection, _view(connection, hub, who), match, ROWS_AT_ONCE
             )
         )
-        await response.write(chosen.rows(page.rows, match.after >= 0))
+        written = chosen.rows(page.rows, any_rows)
+        await response.write(written)
+        any_rows = any_rows or bool(written)
         if page.rows:
             match = match._replace(after=page.rows[-1].added)
-    await response.write(chosen.end(match.after >= 0))
+    await response.write(chosen.end(any_rows))
     await response.write_eof()
 
 
@@ -129,20 +140,20 @@ def _whose(hub: Hub, request: web.Request, principal: Principal) -> Recipient:
     return who
 
 
-def _format(request: web.Request) -> tuple[str, Format]:
+def _format(request: web.Request, formats: Mapping[str, Format]) -> tuple[str, Format]:
     name = _single(request, "format") or "stix"
-    if name not in FORMATS:
+    if name not in formats:
         raise RequestRefused(
             400,
             "format-unknown",
             f"there is no format {clip(name)!r}",
             where="format",
-            hint=f"choose one of {', '.join(FORMATS)}",
+            hint=f"choose one of {', '.join(formats)}",
         )
-    return name, FORMATS[name]
+    return name, formats[name]
 
 
-def _match(request: web.Request, now_ms: int) -> Match:
+def _match(request: web.Request, now_ms: int, chosen: Format) -> Match:
     """What the request wants of the feed. The time is looked at once, so that all pages are of one moment."""
     active, least = _single(request, "active"), _single(request, "min_score")
     if active not in ("true", "false", None):
@@ -151,7 +162,8 @@ def _match(request: web.Request, now_ms: int) -> Match:
         least = "0"
     elif not (least.isascii() and least.isdigit() and len(least) <= 3 and int(least) <= MAX_SCORE):
         raise _invalid("min_score", f"is a whole number from 0 to {MAX_SCORE}")
-    return Match(active_at=format_time(now_ms) if active == "true" else "", min_score=int(least))
+    only_active = active == "true" or chosen.active
+    return Match(active_at=format_time(now_ms) if only_active else "", min_score=int(least))
 
 
 def _invalid(name: str, what: str) -> RequestRefused:
