@@ -52,9 +52,9 @@ class Head(NamedTuple):
 class Format(NamedTuple):
     """How rows become a file: `begin`, `rows` for each page, `end`. Pure.
 
-    `rows` and `end` are told whether `rows` wrote anything before. `details` says that the file shows more of a row than
-    its body, `active` that it leaves out what is not active when it is made: whoever gives it rows leaves that out
-    (see `is_active`), so that a file changes when something of it runs out.
+    `rows` and `end` are told whether `rows` wrote anything before. `details` says that the file shows more of a row
+    than its body, `active` that it leaves out what is not active when it is made: whoever gives it rows leaves that
+    out (see `is_active`), so that a file changes when something of it runs out.
     """
 
     media_type: str

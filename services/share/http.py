@@ -6,6 +6,7 @@ Whatever a partner may not see is answered as if it did not exist, from the same
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import NamedTuple
 from uuid import UUID

@@ -93,12 +93,29 @@ def _fed(numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
     for number in numbers:
         id_, body = _object(number)
         yield {
-            "added": FIRST_US + number * 7, "audience": 1 + number * 7_919 % AUDIENCES,
-            "fingerprint": number.to_bytes(16), "digest": "d", "live": True, "stix_id": id_, "type": "indicator", "modified": _time(number),
-            "kind": "domain", "value": f"h{number}.example", "category": "spyware" if number % 2 else "ddos",
-            "confidence": None, "first_seen": "", "last_seen": "", "tlp": "amber", "score": None, "active_until": "",
-            "registrable_domain": "", "body": body, "urgent": False, "since": None, "reminded": 0,
-        }  # fmt: skip
+            "added": FIRST_US + number * 7,
+            "audience": 1 + number * 7_919 % AUDIENCES,
+            "fingerprint": number.to_bytes(16),
+            "digest": "d",
+            "live": True,
+            "stix_id": id_,
+            "type": "indicator",
+            "modified": _time(number),
+            "kind": "domain",
+            "value": f"h{number}.example",
+            "category": "spyware" if number % 2 else "ddos",
+            "confidence": None,
+            "first_seen": "",
+            "last_seen": "",
+            "tlp": "amber",
+            "score": None,
+            "active_until": "",
+            "registrable_domain": "",
+            "body": body,
+            "urgent": False,
+            "since": None,
+            "reminded": 0,
+        }
 
 
 def _posted(numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
@@ -106,9 +123,16 @@ def _posted(numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
         id_, body = _object(number - number % 4 // 3)
         at = _time(number)
         yield {
-            "source": "alpha", "added": FIRST_US + number * 7, "stix_id": id_, "type": "indicator", "version": at,
-            "version_us": number * 1_000_000, "seq": 1, "names": b"", "body": body,
-        }  # fmt: skip
+            "source": "alpha",
+            "added": FIRST_US + number * 7,
+            "stix_id": id_,
+            "type": "indicator",
+            "version": at,
+            "version_us": number * 1_000_000,
+            "seq": 1,
+            "names": b"",
+            "body": body,
+        }
 
 
 def _time(number: int) -> str:
