@@ -60,7 +60,7 @@ class MispPusher:
         outcomes = [NOTHING] * len(rows)
         attributes = {place_: mapping.attribute_of(row, self._partner) for place_, row in enumerate(rows)}
         uuids = {
-            place_: mapping.attribute_uuid(row, self._partner)
+            place_: mapping.attribute_uuid(row)
             for place_, row in enumerate(rows)
             if row.type == "indicator" and (attributes[place_] is not None or not row.live)
         }

@@ -1,52 +1,19 @@
-"""From rows of a feed to MISP's attributes and events, as its REST API takes them. Pure.
+"""From rows of a feed to what MISP's REST API takes: the attributes and events of `mapping`, one by one. Pure.
 
-The MISP core format (draft-dulaunoy-misp-core-format) names fields and types. An attribute's uuid follows from
-recipient and STIX id alone, since a withdrawal tells no more; an event's from recipient, category and the month in
-which the object was made, so that it stays the same when rows are added.
+The uuid of an attribute is that of its STIX id, in the static feed and here, since a withdrawal tells no more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
-from uuid import UUID, uuid5
 
-import orjson
-
-from schemas.enrichment import ENRICHMENT_ID
-from schemas.errors import ItemRefused
+from connectors.misp import mapping
 from schemas.feed import FeedRow
-from schemas.handling import HANDLING_ID
-from schemas.markings import Pap, resolve
 from schemas.timestamps import parse_time
 
-_NAMESPACE = UUID("6f0c2e0a-5f0f-5b7e-9a55-3f1c0d2b7a90")
-_INHERIT = 5
-_UNKNOWN_YET = "1970-01"
-
-TYPES: Mapping[str, tuple[str, str]] = {
-    "domain": ("domain", "Network activity"),
-    "ipv4": ("ip-dst", "Network activity"),
-    "ipv6": ("ip-dst", "Network activity"),
-    "cidr": ("ip-dst", "Network activity"),
-    "url": ("url", "Network activity"),
-    "asn": ("AS", "Network activity"),
-    "email": ("email-src", "Payload delivery"),
-    "email-subject": ("email-subject", "Payload delivery"),
-    "md5": ("md5", "Payload delivery"),
-    "sha1": ("sha1", "Payload delivery"),
-    "sha256": ("sha256", "Payload delivery"),
-    "sha512": ("sha512", "Payload delivery"),
-    "cert-md5": ("x509-fingerprint-md5", "Network activity"),
-    "cert-sha1": ("x509-fingerprint-sha1", "Network activity"),
-    "cert-sha256": ("x509-fingerprint-sha256", "Network activity"),
-    "file-name": ("filename", "Payload delivery"),
-    "app-id": ("mobile-application-id", "Payload delivery"),
-    "phone-number": ("phone-number", "Person"),
-    "registry-key": ("regkey", "Persistence mechanism"),
-    "ja3": ("ja3-fingerprint-md5", "Network activity"),
-}
-"""Of an indicator's kind: MISP's type and category."""
+_INHERIT = "5"
+_OF_A_FILE = ("deleted", "disable_correlation")
 
 
 class Attribute(NamedTuple):
@@ -60,80 +27,22 @@ class Attribute(NamedTuple):
         return str(self.fields["uuid"])
 
 
-def attribute_uuid(row: FeedRow, partner: str) -> str:
-    return str(uuid5(_NAMESPACE, f"attribute/{partner}/{row.stix_id}"))
+def attribute_uuid(row: FeedRow) -> str:
+    return row.stix_id.partition("--")[2]
 
 
 def attribute_of(row: FeedRow, partner: str) -> Attribute | None:
     """None where MISP has no attribute for such a row, or the row is a withdrawal."""
-    known = TYPES.get(row.kind)
-    if not row.live or row.type != "indicator" or known is None or not row.value:
+    fields = mapping.attribute(row) if row.live else None
+    if fields is None or not fields["value"]:
         return None
-    body = orjson.loads(row.body)
-    type_, category = known
-    fields = {
-        "uuid": attribute_uuid(row, partner),
-        "type": type_,
-        "category": category,
-        "value": row.value,
-        "to_ids": _may_be_acted_on(body),
-        "distribution": str(_INHERIT),
-        "timestamp": str(_seconds(row.modified)),
-        "comment": "",
-        "Tag": [{"name": tag} for tag in _tags(row, body)],
-    }
-    seen = {"first_seen": row.first_seen, "last_seen": row.last_seen}
-    return Attribute(_event_uuid(row, body, partner), fields | {name: time for name, time in seen.items() if time})
-
-
-def _event_uuid(row: FeedRow, body: Mapping[str, Any], partner: str) -> str:
-    return str(uuid5(_NAMESPACE, f"event/{partner}/{row.category}/{_month(body)}"))
-
-
-def _month(body: Mapping[str, Any]) -> str:
-    return str(body.get("created", _UNKNOWN_YET))[:7]
+    kept = {name: value for name, value in fields.items() if name not in _OF_A_FILE}
+    return Attribute(mapping.event_uuid(partner, mapping.day(row)), {**kept, "distribution": _INHERIT})
 
 
 def event_of(rows: Sequence[FeedRow], distribution: int, partner: str) -> dict[str, Any]:
-    """The event of rows that share one, without its attributes."""
-    body = orjson.loads(rows[0].body)
-    month, category = _month(body), rows[0].category or "unclassified"
-    return {
-        "uuid": _event_uuid(rows[0], body, partner),
-        "info": f"{category}, {month}",
-        "date": f"{month}-01",
-        "distribution": str(distribution),
-        "threat_level_id": "4",
-        "analysis": "2",
-        "published": False,
-    }
-
-
-def _may_be_acted_on(body: Mapping[str, Any]) -> bool:
-    """Whether its PAP lets recipients act on it visibly, and to block it does no harm; what does not say so, no."""
-    pap = resolve(body.get("object_marking_refs", ())).pap
-    said, found = _extension(body, HANDLING_ID), _extension(body, ENRICHMENT_ID)
-    permitted = pap in (Pap.CLEAR, Pap.GREEN) and "protect" in said.get("purposes", ("protect",))
-    return permitted and not found.get("do_not_block") and not found.get("warning_lists")
-
-
-def _extension(body: Mapping[str, Any], id_: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = body.get("extensions", {}).get(id_, {})
-    return found
-
-
-def _tags(row: FeedRow, body: Mapping[str, Any]) -> list[str]:
-    pap = resolve(body.get("object_marking_refs", ())).pap
-    named = (
-        f"tlp:{row.tlp}" if row.tlp else "",
-        f"PAP:{pap.name}" if pap is not None else "",
-        f'tocsin:category="{row.category}"' if row.category else "",
-    )
-    return [tag for tag in named if tag]
-
-
-def _seconds(time: str) -> int:
-    try:
-        return parse_time(time) // 1000
-    except ItemRefused:
-        return 0
+    """The event of rows that share one, without its attributes. Whose it is MISP knows by the key."""
+    day = mapping.day(rows[0])
+    fields = mapping.event(partner, day, day, max(parse_time(row.modified) // 1_000 for row in rows))
+    names = ("uuid", "info", "date", "threat_level_id", "analysis", "Tag")
+    return {**{name: fields[name] for name in names}, "distribution": str(distribution), "published": False}

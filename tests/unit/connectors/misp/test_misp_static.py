@@ -14,7 +14,7 @@ from pymisp.tools import feed_meta_generator
 
 from connectors.base import Tools
 from connectors.http import Http
-from connectors.misp import MANIFEST, MispSettings
+from connectors.misp import FEED, MispFeedSettings
 from connectors.misp.mapping import event_uuid
 from connectors.misp.static import StaticFeed
 from schemas.errors import PartnerFailed
@@ -181,9 +181,9 @@ async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 
 async def test_as_it_is_set_up(tmp_path: Path) -> None:
-    assert MANIFEST.publish
+    assert FEED.publish
     tools = Tools(Http(()), lambda _: b"", lambda: 0, "meadow")
-    publisher = await MANIFEST.publish(MispSettings(folder=tmp_path), tools)
+    publisher = await FEED.publish(MispFeedSettings(folder=tmp_path), tools)
     await publisher.publish(HEAD, paged([ROWS]))
     await publisher.close()
     assert manifest(tmp_path).keys() == {FIRST, SECOND}
