@@ -32,7 +32,7 @@ class Detail(BaseModel):
     model_config = _LENIENT
 
     id: str = Field(max_length=400)
-    version: str = Field(default="", max_length=80)
+    version: Annotated[str, Field(max_length=80)] | None = None
 
 
 Details = Annotated[tuple[Detail, ...], Field(max_length=10_000)]
@@ -136,7 +136,7 @@ def answered(status: Status, rows: Sequence[FeedRow], where: str = "") -> Answer
 def _places(details: Sequence[Detail], rows: Sequence[FeedRow]) -> Iterator[int]:
     named: dict[str, set[str]] = {}
     for detail in details:
-        named.setdefault(detail.id, set()).add(exact(detail.version))
+        named.setdefault(detail.id, set()).add(exact(detail.version or ""))
     for place, row in enumerate(rows):
         versions = named.get(row.stix_id)
         # of an object without versions a server names the time of its arrival

@@ -9,7 +9,7 @@ from typing import Any, cast
 import orjson
 import pytest
 import pytest_asyncio
-from pymisp import MISPEvent
+from pymisp import MISPAttribute, MISPEvent, PyMISP
 
 from connectors.base import DELIVERED, NOTHING, Outcome
 from connectors.misp import push_mapping as mapping
@@ -152,6 +152,47 @@ async def test_events_are_published_where_that_is_wanted(tmp_path: Path) -> None
         await pusher.push([withdrawn("a.example")])
         assert there.published == list(there.events) * 2
         assert {event["distribution"] for event in there.events.values()} == {"1"}
+
+
+class Stop(Exception):
+    """Ends a call when it is known what would be asked."""
+
+
+class Recorder(PyMISP):
+    """MISP's own client, without its network."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.root_url = "http://misp.example/"
+
+    def _prepare_request(self, request_type: str, url: str, *_: Any, **__: Any) -> Any:
+        self.asked.append(f"{request_type} /{url.removeprefix(self.root_url)}")
+        raise Stop
+
+
+async def test_it_asks_what_misp_s_own_client_asks(tmp_path: Path) -> None:
+    async with misp_world(tmp_path, publish=True) as world:
+        pusher = await world.pusher()
+        await pusher.push(ROWS[:1])
+        await pusher.push([row("a.example", 2, value="a2.example")])
+        await pusher.push([withdrawn("a.example")])
+        (event,), (uuid,) = misp(world).events, misp(world).attributes
+        asked = set(misp(world).requests)
+    client, attribute, whole = Recorder(), MISPAttribute(), MISPEvent()
+    attribute.from_dict(type="domain", value="a.example", uuid=uuid)
+    whole.from_dict(info="x", uuid=event)
+    for call in (
+        lambda: client.search(controller="attributes", uuid=uuid),
+        lambda: client.event_exists(event),
+        lambda: client.add_event(whole),
+        lambda: client.add_attribute(event, [attribute]),
+        lambda: client.update_attribute(attribute, uuid),
+        lambda: client.delete_attribute(uuid),
+        lambda: client.publish(event),
+    ):
+        with pytest.raises(Stop):
+            call()
+    assert asked == set(client.asked)
 
 
 @pytest.mark.parametrize(("mode", "code"), [("lets-nobody-in", "not-let-in"), ("talks-nonsense", "not-misp")])
