@@ -23,6 +23,7 @@ LOT_ROWS = 100
 LOT_BYTES = 4 * 1024 * 1024
 NOT_TAKEN = Outcome("refused", "not-taken")
 EVENT_NOT_TAKEN = Outcome("refused", "event-not-taken")
+EVENT_GONE = Outcome("retry", "event-gone")
 DELETED_THERE = Outcome("refused", "deleted-there")
 
 
@@ -51,6 +52,7 @@ class MispPusher:
         self._partner = tools.partner
         self._url = settings.url.rstrip("/")
         self._where = place(settings.url)
+        self._right: set[str] = set()  # the uuids of events that were seen to be as they are to be
         self._headers = {"Authorization": key, "Accept": "application/json", "Content-Type": "application/json"}
 
     async def push(self, rows: Sequence[FeedRow]) -> Sequence[Outcome]:
@@ -58,41 +60,66 @@ class MispPusher:
 
     async def _send(self, rows: Sequence[FeedRow]) -> Sequence[Outcome]:
         outcomes = [NOTHING] * len(rows)
-        attributes = {place_: mapping.attribute_of(row, self._partner) for place_, row in enumerate(rows)}
-        uuids = {
-            place_: mapping.attribute_uuid(row)
-            for place_, row in enumerate(rows)
-            if row.type == "indicator" and (attributes[place_] is not None or not row.live)
-        }
+        attributes = [mapping.attribute_of(row, self._partner) for row in rows]
+        # of several versions of one thing, the last is what is to be there
+        last: dict[str, int] = {}
+        uuids: dict[int, str] = {}
+        for number, (row, attribute) in enumerate(zip(rows, attributes, strict=True)):
+            if row.type == "indicator" and (attribute is not None or not row.live):
+                uuids[number] = mapping.attribute_uuid(row)
+                last[uuids[number]] = number
         if not uuids:
             return outcomes
-        # of several versions of one thing, the last is what is to be there
-        last = {uuid: place_ for place_, uuid in uuids.items()}
+        live = {number: attribute for number in last.values() if (attribute := attributes[number]) is not None}
+        refused = await self._settle_events(rows, live)
         held = await self._search(list(last))
-        changed: set[str] = set()
         new: dict[str, list[int]] = {}
-        for uuid, place_ in last.items():
-            attribute, known = attributes[place_], held.get(uuid)
-            if attribute is None:
-                outcomes[place_] = await self._delete(uuid, known)
-            elif known is None:
-                new.setdefault(attribute.event, []).append(place_)
+        for uuid, number in last.items():
+            known = held.get(uuid)
+            if number not in live:
+                outcomes[number] = await self._delete(uuid, known)
+            elif live[number].event in refused:
+                outcomes[number] = EVENT_NOT_TAKEN
+            elif known is not None:
+                outcomes[number] = await self._edit(live[number], known)
             else:
-                outcomes[place_] = await self._edit(attribute, known)
-            if known is not None and known.event:
-                changed.add(known.event)
-        for event, places in new.items():
-            added = [
-                (rows[place_], attribute) for place_ in places if (attribute := attributes[place_]) is not None
-            ]
-            for place_, outcome in zip(places, await self._add(event, added), strict=True):
-                outcomes[place_] = outcome
-            changed.add(event)
+                new.setdefault(live[number].event, []).append(number)
+        for event, numbers in new.items():
+            added = await self._add(event, [live[number] for number in numbers])
+            for number, outcome in zip(numbers, added, strict=True):
+                outcomes[number] = outcome
         if self._settings.publish:
-            await self._publish(sorted(changed))
-        for place_, uuid in uuids.items():
-            outcomes[place_] = outcomes[last[uuid]]
+            touched = {one.event for one in held.values()} | {one.event for one in live.values()}
+            await self._publish(sorted(touched - refused - {""}))
+        for number, uuid in uuids.items():
+            outcomes[number] = outcomes[last[uuid]]
         return outcomes
+
+    async def _settle_events(self, rows: Sequence[FeedRow], live: Mapping[int, mapping.Attribute]) -> set[str]:
+        """Sees to it that the events of these rows are there, and distributed as is set; gives those that MISP does
+        not take."""
+        refused = set()
+        for number, attribute in live.items():
+            uuid = attribute.event
+            if uuid in self._right or uuid in refused:
+                continue
+            fields = mapping.event_of([rows[number]], self._settings.distribution, self._partner)
+            if await self._settle_event(uuid, fields):
+                self._right.add(uuid)
+            else:
+                refused.add(uuid)
+        return refused
+
+    async def _settle_event(self, uuid: str, fields: Mapping[str, Any]) -> bool:
+        answer = await self._post("events/restSearch", rules.search_event(uuid))
+        self._check(answer)
+        known = rules.found_event(answer.body, uuid, self._where)
+        if known is None:
+            answer = await self._post("events/add/metadata:1", {"Event": fields})
+        elif str(known.get("distribution")) != fields["distribution"]:
+            as_set = {"distribution": fields["distribution"]}
+            answer = await self._post(f"events/edit/{uuid}/metadata:1", {"Event": as_set})
+        return not self._is_refusal(answer)
 
     async def _search(self, uuids: Sequence[str]) -> dict[str, rules.Held]:
         answer = await self._post("attributes/restSearch", rules.search(uuids))
@@ -121,23 +148,15 @@ class MispPusher:
             return DELETED_THERE
         return NOT_TAKEN if self._is_refusal(answer) else DELIVERED
 
-    async def _add(self, event: str, added: Sequence[tuple[FeedRow, mapping.Attribute]]) -> Sequence[Outcome]:
-        if not await self._has_event(event):
-            fields = mapping.event_of([row for row, _ in added], self._settings.distribution, self._partner)
-            answer = await self._post("events/add", {"Event": fields})
-            if self._is_refusal(answer) and not await self._has_event(event):
-                return [EVENT_NOT_TAKEN] * len(added)
-        answer = await self._post(f"attributes/add/{event}", [attribute.fields for _, attribute in added])
+    async def _add(self, event: str, added: Sequence[mapping.Attribute]) -> Sequence[Outcome]:
+        answer = await self._post(f"attributes/add/{event}", [attribute.fields for attribute in added])
+        if answer.status == 404:  # somebody deleted it meanwhile
+            self._right.discard(event)
+            return [EVENT_GONE] * len(added)
         if self._is_refusal(answer):
             return [NOT_TAKEN] * len(added)
         there = rules.taken(answer.body, self._where)
-        return [DELIVERED if attribute.uuid in there else NOT_TAKEN for _, attribute in added]
-
-    async def _has_event(self, uuid: str) -> bool:
-        answer = await self._ask("HEAD", f"events/view/{uuid}")
-        if answer.status != 404:
-            self._check(answer)
-        return answer.status != 404
+        return [DELIVERED if attribute.uuid in there else NOT_TAKEN for attribute in added]
 
     async def _publish(self, events: Sequence[str]) -> None:
         for event in events:

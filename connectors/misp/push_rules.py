@@ -38,6 +38,20 @@ def found(body: bytes, where: str) -> dict[str, Held]:
         raise not_misp(where) from None
 
 
+def search_event(uuid: str) -> dict[str, Any]:
+    """The body of events/restSearch for an event without its attributes."""
+    return {"returnFormat": "json", "uuid": uuid, "metadata": 1}
+
+
+def found_event(body: bytes, uuid: str, where: str) -> Mapping[str, Any] | None:
+    """The fields of the event that was searched; None where there is none. Raises `PartnerFailed`."""
+    listed = _within(read(body, where), "response")
+    if not isinstance(listed, list):
+        raise not_misp(where)
+    events = (_within(entry, "Event") for entry in listed)
+    return next((one for one in events if isinstance(one, dict) and one.get("uuid") == uuid), None)
+
+
 def _held(fields: Mapping[str, Any]) -> Held:
     event = fields.get("Event") or {}
     return Held(

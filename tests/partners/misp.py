@@ -71,8 +71,9 @@ class Misp:
             web.post("/attributes/add/{event}", self._add_attributes),
             web.post("/attributes/edit/{uuid}", self._edit_attribute),
             web.post("/attributes/delete/{uuid}", self._delete_attribute),
-            web.get("/events/view/{uuid}", self._view_event),  # and HEAD
-            web.post("/events/add", self._add_event),
+            web.post("/events/restSearch", self._search_event),
+            web.post("/events/add/metadata:1", self._add_event),
+            web.post("/events/edit/{uuid}/metadata:1", self._edit_event),
             web.post("/events/publish/{uuid}", self._publish),
         ]
 
@@ -101,9 +102,18 @@ class Misp:
         ]
         return web.json_response({"response": {"Attribute": found}})
 
-    async def _view_event(self, request: web.Request) -> web.Response:
+    async def _search_event(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        assert asked["returnFormat"] == "json" and asked["metadata"] == 1
+        known = self.events.get(asked["uuid"])
+        return web.json_response({"response": [{"Event": known}] if known else []})
+
+    async def _edit_event(self, request: web.Request) -> web.Response:
         known = self.events.get(request.match_info["uuid"])
-        return web.json_response({"Event": known}) if known else _error(404, "Invalid event")
+        if known is None:
+            return _error(404, "Invalid event")
+        known.update((await request.json())["Event"])
+        return web.json_response({"Event": known})
 
     async def _add_event(self, request: web.Request) -> web.Response:
         event = (await request.json())["Event"]

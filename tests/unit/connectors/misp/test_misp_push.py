@@ -145,6 +145,24 @@ async def test_what_has_no_attribute_is_left_out(world: World) -> None:
     assert misp(world).requests == []
 
 
+async def test_an_event_that_is_distributed_too_widely_is_narrowed(world: World) -> None:
+    there = misp(world)
+    await (await world.pusher()).push(ROWS)
+    for event in there.events.values():
+        event["distribution"] = "3"
+    assert await (await world.pusher()).push(ROWS) == [DELIVERED] * 4
+    assert {event["distribution"] for event in there.events.values()} == {"0"}
+
+
+async def test_an_event_that_was_deleted_meanwhile_comes_again(world: World) -> None:
+    there, pusher = misp(world), await world.pusher()
+    await pusher.push(ROWS[:2])
+    there.events.clear()
+    there.attributes.clear()
+    assert await pusher.push(ROWS[2:]) == [Outcome("retry", "event-gone")] * 2
+    assert await pusher.push(ROWS[2:]) == [DELIVERED] * 2
+
+
 async def test_events_are_published_where_that_is_wanted(tmp_path: Path) -> None:
     async with misp_world(tmp_path, publish=True, distribution=1) as world:
         there, pusher = misp(world), await world.pusher()
@@ -177,14 +195,17 @@ async def test_it_asks_what_misp_s_own_client_asks(tmp_path: Path) -> None:
         await pusher.push([row("a.example", 2, value="a2.example")])
         await pusher.push([withdrawn("a.example")])
         (event,), (uuid,) = misp(world).events, misp(world).attributes
+        misp(world).events[event]["distribution"] = "3"
+        await (await world.pusher()).push([row("b.example")])
         asked = set(misp(world).requests)
     client, attribute, whole = Recorder(), MISPAttribute(), MISPEvent()
     attribute.from_dict(type="domain", value="a.example", uuid=uuid)
     whole.from_dict(info="x", uuid=event)
     for call in (
         lambda: client.search(controller="attributes", uuid=uuid),
-        lambda: client.event_exists(event),
-        lambda: client.add_event(whole),
+        lambda: client.search(controller="events", uuid=event, metadata=True),
+        lambda: client.add_event(whole, metadata=True),
+        lambda: client.update_event(whole, event, metadata=True),
         lambda: client.add_attribute(event, [attribute]),
         lambda: client.update_attribute(attribute, uuid),
         lambda: client.delete_attribute(uuid),
