@@ -64,8 +64,8 @@ class MispPusher:
         # of several versions of one thing, the last is what is to be there
         last: dict[str, int] = {}
         uuids: dict[int, str] = {}
-        for number, (row, attribute) in enumerate(zip(rows, attributes, strict=True)):
-            if row.type == "indicator" and (attribute is not None or not row.live):
+        for number, row in enumerate(rows):
+            if row.type == "indicator":
                 uuids[number] = mapping.attribute_uuid(row)
                 last[uuids[number]] = number
         if not uuids:
@@ -77,7 +77,10 @@ class MispPusher:
         for uuid, number in last.items():
             known = held.get(uuid)
             if number not in live:
-                outcomes[number] = await self._delete(uuid, known)
+                # what a new version says no more is taken back too
+                outcomes[number] = (
+                    NOTHING if rows[number].live and known is None else await self._delete(uuid, known)
+                )
             elif live[number].event in refused:
                 outcomes[number] = EVENT_NOT_TAKEN
             elif known is not None:
@@ -130,12 +133,12 @@ class MispPusher:
         if held is None or held.deleted:
             return DELIVERED
         emptied = await self._post(f"attributes/edit/{uuid}", rules.emptied(uuid))
-        # where it may not be emptied it is deleted all the same
+        if emptied.status in rules.BUSY:
+            self._check(emptied)
+        # where it can't be emptied it is deleted all the same
         deleted = await self._post(f"attributes/delete/{uuid}", {})
         if deleted.status != 404:  # it went meanwhile
             self._check(deleted)
-        if emptied.status not in (403, 404, 405):
-            self._check(emptied)
         return DELIVERED
 
     async def _edit(self, attribute: mapping.Attribute, held: rules.Held) -> Outcome:

@@ -12,6 +12,7 @@ from uuid import UUID
 from schemas.errors import BodyRefused, PartnerFailed
 from schemas.safejson import loads
 
+BUSY = (408, 425, 429, 502, 503, 504)
 COMPARED = ("type", "category", "value", "to_ids", "first_seen", "last_seen")
 
 

@@ -42,12 +42,14 @@ Fields = dict[str, Any]
 @dataclass
 class Misp:
     """`invalid` are values that it does not take; `blocked` says that it takes no events, `empties` that one of its
-    attributes may become a comment. `now` is its clock, in seconds."""
+    attributes may become a comment. `edit_status` is what each edit of an attribute gets. `now` is its clock, in
+    seconds."""
 
     mode: Mode = "takes"
     invalid: frozenset[str] = frozenset()
     blocked: bool = False
     empties: bool = True
+    edit_status: int = 0
     now: int = 1_800_000_000
     events: dict[str, Fields] = field(default_factory=dict)
     attributes: dict[str, Fields] = field(default_factory=dict)
@@ -161,6 +163,8 @@ class Misp:
         return None
 
     async def _edit_attribute(self, request: web.Request) -> web.Response:
+        if self.edit_status:
+            return _error(self.edit_status, "An internal error has occurred.")
         known = self.attributes.get(request.match_info["uuid"])
         if known is None or known["deleted"]:
             return _error(404, "Invalid attribute")

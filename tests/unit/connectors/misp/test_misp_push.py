@@ -143,6 +143,30 @@ async def test_what_has_no_attribute_is_left_out(world: World) -> None:
     ]
     assert await (await world.pusher()).push(others) == [NOTHING] * 2
     assert misp(world).requests == []
+    assert await (await world.pusher()).push([row("x", kind="complex")]) == [NOTHING]
+    assert misp(world).attributes == {}
+
+
+async def test_what_a_new_version_says_no_more_is_taken_back(world: World) -> None:
+    there, pusher = misp(world), await world.pusher()
+    await pusher.push(ROWS)
+    assert await pusher.push([row("a.example", 2, kind="complex", value="a pattern")]) == [DELIVERED]
+    assert there.values() == {"b.example", "c.example", "d.example"} and "a.example" not in str(there.attributes)
+
+
+@pytest.mark.parametrize(("status", "deleted"), [(429, False), (503, False), (500, True)])
+async def test_a_busy_misp_is_asked_again_before_it_deletes_what_is_not_emptied(
+    world: World, status: int, deleted: bool
+) -> None:
+    there, pusher = misp(world), await world.pusher()
+    await pusher.push(ROWS)
+    there.edit_status = status
+    if deleted:
+        assert await pusher.push([withdrawn("a.example")]) == [DELIVERED]
+    else:
+        with pytest.raises(PartnerFailed):
+            await pusher.push([withdrawn("a.example")])
+    assert there.attributes[mapping.attribute_uuid(ROWS[0], PARTNER)]["deleted"] is deleted
 
 
 async def test_an_event_that_is_distributed_too_widely_is_narrowed(world: World) -> None:
