@@ -26,6 +26,7 @@ from tests.partners.world import Mode, World, secret_file
 
 KEY = "k3y-of-misp-s3cret-0123456789abcdefghijk"
 EDITABLE = (
+    "Tag",
     "type",
     "category",
     "value",

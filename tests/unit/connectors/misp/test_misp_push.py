@@ -82,6 +82,14 @@ async def test_a_new_version_edits_the_attribute(world: World) -> None:
     assert "b.example" in there.values()
 
 
+async def test_a_new_version_that_is_only_marked_otherwise_edits_the_attribute(world: World) -> None:
+    there, pusher = misp(world), await world.pusher()
+    await pusher.push(ROWS)
+    assert await pusher.push([row("a.example", 2, tlp="amber")]) == [DELIVERED]
+    tags = there.attributes[mapping.attribute_uuid(ROWS[0], PARTNER)]["Tag"]
+    assert {"name": "tlp:amber"} in tags
+
+
 async def test_of_two_versions_in_one_push_the_last_is_there(world: World) -> None:
     there = misp(world)
     rows = [row("a.example"), row("a.example", 2, value="a2.example")]
