@@ -1,6 +1,6 @@
 """What MISP's answers to a push mean, and what is to be done after a search. Pure.
 
-MISP 2.5: app/webroot/doc/openapi.yaml, and where that is silent `AttributesController` and `EventsController`.
+Attributes: app/Controller/AttributesController.php of MISP. Events: as PyMISP 2.5, MISP's own client, reads them.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A MISP as its REST API shows it: events and attributes, within what pushing needs of it.
 
-Follows MISP 2.5: its OpenAPI description (app/webroot/doc/openapi.yaml) and, where that is silent, what
-AttributesController and EventsController do: a list given to attributes/add gives one attribute or a list back,
-with `errors` beside it, and 403 with `errors` where none was valid; an attribute is edited only by a newer time or
-none; what is deleted softly keeps its value, and can't be edited; a value is in an event once.
+Attributes follow the source of MISP (app/Controller/AttributesController.php): a list given to attributes/add gives
+one attribute or a list back, with `errors` beside it, and 403 with `errors` where none was valid; an attribute is
+edited only by a newer time or none; what is deleted softly keeps its value, and can't be edited. Events follow what
+PyMISP 2.5.34, MISP's own client, asks and reads; they were not compared with a MISP that runs.
 """
 
 from __future__ import annotations
