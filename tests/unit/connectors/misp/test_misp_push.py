@@ -86,7 +86,7 @@ async def test_a_new_version_that_is_only_marked_otherwise_edits_the_attribute(w
     there, pusher = misp(world), await world.pusher()
     await pusher.push(ROWS)
     assert await pusher.push([row("a.example", 2, tlp="amber")]) == [DELIVERED]
-    tags = there.attributes[mapping.attribute_uuid(ROWS[0], PARTNER)]["Tag"]
+    tags = there.attributes[mapping.attribute_uuid(ROWS[0])]["Tag"]
     assert {"name": "tlp:amber"} in tags
 
 
@@ -174,7 +174,7 @@ async def test_a_busy_misp_is_asked_again_before_it_deletes_what_is_not_emptied(
     else:
         with pytest.raises(PartnerFailed):
             await pusher.push([withdrawn("a.example")])
-    assert there.attributes[mapping.attribute_uuid(ROWS[0], PARTNER)]["deleted"] is deleted
+    assert there.attributes[mapping.attribute_uuid(ROWS[0])]["deleted"] is deleted
 
 
 async def test_an_event_that_is_distributed_too_widely_is_narrowed(world: World) -> None:
