@@ -252,6 +252,16 @@ Index(
     sqlite_where=feed.c.live == false(),
     postgresql_where=feed.c.live == false(),
 )
+# what a collection of one category reads; the condition must stand in the query word for word
+OF_A_CATEGORY = text("category <> '' AND live")
+Index(
+    "feed_by_category",
+    feed.c.category,
+    feed.c.audience,
+    feed.c.added,
+    sqlite_where=OF_A_CATEGORY,
+    postgresql_where=OF_A_CATEGORY,
+)
 former = Table(  # ids that somebody was sent and holds no more; nothing of what they stood for
     "former",
     metadata,

@@ -25,6 +25,7 @@ from services.share.reminders import Move, Told, due
 from services.share.rows import Match, Page, View
 from services.stamps import stamps
 from services.tables import (
+    OF_A_CATEGORY,
     audience_members,
     audiences,
     feed,
@@ -333,29 +334,31 @@ def _by_id(
         feed.c.added > match.after,
         *_fits(view, match),
     )
+    if match.category:
+        query = query.where((feed.c.live == sa.false()) | (feed.c.category == match.category))
     return connection.execute(query.order_by(feed.c.added).limit(count))
 
 
 def _merged_by_database(
     connection: Connection, columns: Sequence[Any], view: View, match: Match, count: int
 ) -> Iterable[sa.Row[Any]]:
-    # compared as pairs, the index by audience is the only one that gives the order: without statistics, or with
-    # misleading ones, PostgreSQL would rather sort all rows, or go through those of all others
-    place, audience = sa.tuple_(feed.c.audience, feed.c.added), audience_members.c.audience
-    of_one = sa.select(feed.c.added).where(
-        place > sa.tuple_(audience, sa.literal(match.after, sa.BigInteger)),
-        place <= sa.tuple_(audience, sa.literal(_LAST, sa.BigInteger)),
-        *_fits(view, match),
-    )
-    each = of_one.order_by(feed.c.audience, feed.c.added).limit(count).lateral("each")
-    first = (
-        sa.select(each.c.added)
-        .select_from(audience_members.join(each, sa.true()))
-        .where(audience_members.c.bit == view.bit)
-        .order_by(each.c.added)
-        .limit(count)
-        .subquery("first")
-    )
+    # compared as tuples, one index is the only one that gives the order: without statistics, or with misleading
+    # ones, PostgreSQL would rather sort all rows, or go through those of all others
+    streams = []
+    for keys, conditions in _streams(view, match):
+        indexed = [*(feed.c[name] for name in keys), feed.c.audience, feed.c.added]
+        before = [*(sa.literal(value) for value in keys.values()), audience_members.c.audience]
+        place = sa.tuple_(*indexed)
+        of_one = sa.select(feed.c.added).where(
+            place > sa.tuple_(*before, sa.literal(match.after, sa.BigInteger)),
+            place <= sa.tuple_(*before, sa.literal(_LAST, sa.BigInteger)),
+            *conditions,
+        )
+        each = of_one.order_by(*indexed).limit(count).lateral()
+        of_all = sa.select(each.c.added).select_from(audience_members.join(each, sa.true()))
+        streams.append(of_all.where(audience_members.c.bit == view.bit))
+    merged = sa.union_all(*streams).subquery("merged")
+    first = sa.select(merged.c.added).order_by(merged.c.added).limit(count).subquery("first")
     query = sa.select(*columns).join_from(first, feed, feed.c.added == first.c.added)
     return connection.execute(query.order_by(feed.c.added))
 
@@ -365,15 +368,32 @@ def _merged_here(
 ) -> Iterable[sa.Row[Any]]:
     """SQLite steps through a result as it is read, so each audience costs one row more than it contributes."""
     audience = feed.c.audience == sa.bindparam("of")
-    wanted = sa.select(*columns).where(audience, feed.c.added > match.after, *_fits(view, match))
-    query = wanted.order_by(feed.c.added).limit(count)
+    queries = []
+    for keys, conditions in _streams(view, match):
+        equal = [feed.c[name] == value for name, value in keys.items()]
+        wanted = sa.select(*columns).where(audience, *equal, feed.c.added > match.after, *conditions)
+        queries.append(wanted.order_by(feed.c.added).limit(count))
     numbers = connection.scalars(_audiences(view)).all()
-    results = [connection.execute(query, {"of": number}) for number in numbers]
+    results = [connection.execute(query, {"of": number}) for number in numbers for query in queries]
     try:
         return list(islice(heapq.merge(*results, key=lambda row: row.added), count))
     finally:
         for result in results:
             result.close()
+
+
+_Stream = tuple[Mapping[str, str], Sequence[sa.ColumnElement[bool] | sa.TextClause]]
+
+
+def _streams(view: View, match: Match) -> list[_Stream]:
+    """What is read of each audience, each from an index of its own that has it in order; by columns of the index,
+    and what else must hold. Of a category there may be little, and to look for it among all else takes long."""
+    fits = _fits(view, match)
+    if not match.category:
+        return [({}, fits)]
+    withdrawn: _Stream = ({}, [feed.c.live == sa.false(), *fits])
+    of_it: _Stream = ({"category": match.category}, [OF_A_CATEGORY, *fits])
+    return [of_it, withdrawn] if view.live else [withdrawn]
 
 
 def _audiences(view: View) -> sa.Select[Any]:
@@ -387,8 +407,6 @@ def _fits(view: View, match: Match) -> list[sa.ColumnElement[bool]]:
         conditions.append(withdrawn)
     if match.urgent:
         conditions.append(feed.c.urgent)
-    if match.category:
-        conditions.append(withdrawn | (feed.c.category == match.category))
     if match.types is not None:
         conditions.append(feed.c.type.in_(match.types))
     if match.versions is not None:

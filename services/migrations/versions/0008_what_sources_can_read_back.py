@@ -1,4 +1,4 @@
-"""What sources posted, so that they can read it back"""
+"""What sources posted, so that they can read it back; and feeds by category"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -32,9 +32,19 @@ def upgrade() -> None:
         sa.Column("added", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.PrimaryKeyConstraint("source", "name", "added"),
     )
+    of_a_category = sa.text("category <> '' AND live")
+    op.create_index(
+        "feed_by_category",
+        "feed",
+        ["category", "audience", "added"],
+        unique=False,
+        sqlite_where=of_a_category,
+        postgresql_where=of_a_category,
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("feed_by_category", "feed")
     op.drop_table("contribution_names")
     op.drop_index("contributions_by_submission", "contributions")
     op.drop_index("contributions_by_version", "contributions")
