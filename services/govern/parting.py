@@ -9,7 +9,7 @@ import orjson
 
 from schemas.bits import NOBODY, Bits, from_hex
 from schemas.known import Contribution, Feedback, Known
-from schemas.outgoing import outgoing_id
+from schemas.outgoing import is_placeholder, outgoing_id
 from services.govern.background import reliability_of
 from services.govern.compile import Compiled
 from services.govern.facts import Around, Facts, facts_of
@@ -101,11 +101,24 @@ def part(known: Known, fingerprint: bytes, judged: Sequence[Judged], compiled: C
         for some, heard in _by_feedback(members, known, compiled) if sees else ():
             try:
                 draft = merge_visible(known, sees, heard, local, names)
-                _scan(draft, known, fingerprint, judged, sees, names.values())
-                for to, complete in _with_references(some, known, draft, sees):
-                    made.drafts.extend(_with_purposes(to, complete, sees, compiled))
+                finished = [
+                    piece
+                    for to, complete in _with_references(some, known, draft, sees)
+                    for piece in _with_purposes(to, complete, sees, compiled)
+                ]
             except Exception as error:  # whatever it is: an error denies
                 made.errors.append(f"copies: {type(error).__name__}")
+                continue
+            for to, copy in finished:
+                try:
+                    holders = _holding(to, copy, known)
+                    if holders != to:
+                        made.errors.append("copies: Leaked")
+                    if holders:
+                        _scan(holders, copy, known, fingerprint, judged, sees, names.values())
+                        made.drafts.append((holders, copy))
+                except Exception as error:
+                    made.errors.append(f"copies: {type(error).__name__}")
     return made
 
 
@@ -212,6 +225,7 @@ def _with_purposes(
 
 
 def _scan(
+    to: Bits,
     draft: Draft,
     known: Known,
     fingerprint: bytes,
@@ -241,9 +255,33 @@ def _scan(
     body = orjson.dumps(draft.body)
     found = list(_standing_in(body, hidden))
     if found:
-        shown = b"\n".join(_shown(draft, known, sees, names))
+        shown = b"\n".join((*_shown(draft, known, sees, names), *_ids_held(to, known)))
         if any(_quoted(text) not in shown for text in found):
             raise Leaked("something that is withheld stands in the copy")
+
+
+def _holding(to: Bits, draft: Draft, known: Known) -> Bits:
+    """Those who hold all of what the object refers to whose id stands in the copy, whoever wrote it there."""
+    holders = _holders_by_id(known)
+    body = orjson.dumps(draft.body) if holders else b""
+    for id_ in _standing_in(body, [id_ for id_, who in holders.items() if to & ~who]):
+        if is_placeholder(id_) and _quoted(id_) + b'"' not in body:
+            continue  # the beginning of another one
+        to = Bits(to & holders[id_])
+    return to
+
+
+def _ids_held(to: Bits, known: Known) -> Iterator[bytes]:
+    """The ids of what the object refers to that all of them hold."""
+    return (_quoted(id_) for id_, who in _holders_by_id(known).items() if not to & ~who)
+
+
+def _holders_by_id(known: Known) -> dict[str, int]:
+    holders: dict[str, int] = {}
+    for standing in known.ends.values():
+        for copy in standing.copies:
+            holders[copy.id] = holders.get(copy.id, 0) | from_hex(copy.to)
+    return holders
 
 
 def _standing_in(body: bytes, texts: Collection[str]) -> Iterator[str]:
