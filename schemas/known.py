@@ -145,6 +145,8 @@ class Known(BaseModel):
     """Who may have it as soon as they may have something that refers to it, see `reference.Standing`."""
     wants: dict[str, str] = Field(default_factory=dict)
     """What it told the malware and identities that it refers to, see `wanted`."""
+    gone: tuple[str, ...] = ()
+    """Of `sent.gone` those to whom nothing else may tell that it is gone, see `reference.Standing`."""
     told: str = ""
     """Digest of its standing, as it was last told to those that asked."""
     unreleased: str = ""

@@ -7,8 +7,10 @@ to the campaign of what joins them. A letter is forwarded to the topic of report
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 _LETTER = b'{"to":'
@@ -30,8 +32,10 @@ class Seen(BaseModel):
 class Standing(BaseModel):
     """Who holds which copy of an item in its version (`epoch`, `counter`).
 
-    `gone` are those that held it and must not be told that they may have it no more. `lacking` may have it as soon
-    as they may have something that refers to it; `followers` have it for no other reason.
+    `gone` are those that held it and must not be told that they may have it no more: first those who lost it for
+    a reason of its own, then those who lost it with what it refers to, then with what that refers to, and so on (by
+    so many steps, hex bit sets). `lacking` may have it as soon as they may have something that refers to it;
+    `followers` have it for no other reason.
     """
 
     model_config = _FROZEN
@@ -39,9 +43,15 @@ class Standing(BaseModel):
     epoch: int = 0
     counter: int = 0
     copies: tuple[Seen, ...] = ()
-    gone: str = "0"
+    gone: tuple[str, ...] = ()
     lacking: str = "0"
     followers: str = "0"
+
+    @field_validator("gone", mode="before")
+    @classmethod
+    def _as_once_kept(cls, value: Any) -> Any:
+        """The first versions knew of no steps."""
+        return ((value,) if value != "0" else ()) if isinstance(value, str) else value
 
 
 class Letter(BaseModel):

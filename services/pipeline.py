@@ -322,7 +322,7 @@ def _digest_of(words: Mapping[str, str]) -> str:
 def _digest(settled: Settled) -> str:
     """Of what others are told; empty where there is nothing to tell."""
     standing, joins = settled.standing, settled.joins
-    if not standing.copies and standing.gone == standing.lacking == "0":
+    if not standing.copies and not standing.gone and standing.lacking == "0":
         return ""
     shown = [
         standing.copies,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from schemas.bits import NOBODY, Bits, from_hex, to_hex, union
+from schemas.bits import NOBODY, Bits, from_hex, union
 from schemas.handling import HANDLING_ID
 from schemas.known import Known, Sent
 from schemas.markings import Pap, Tlp, marking_id, pinned
@@ -20,7 +20,7 @@ from services.enrich.joins import Join
 from services.govern.compile import Compiled
 from services.govern.ledger import Lost
 from services.govern.obligations import Draft
-from services.govern.references import Told, holders_of, kept
+from services.govern.references import Told, gone_from, gone_of, holders_of, kept
 
 KIND = "campaign"
 TYPE = "grouping"
@@ -58,14 +58,13 @@ def told(known: Known, member: str, standing: Standing, waiting_ms: int) -> Told
     if (standing.epoch, standing.counter) < (latest.epoch, latest.counter):
         return None
     # who lost the item in silence and never held it as a member of this campaign did not lose a member
-    robbed = from_hex(standing.gone) & (holders_of(before) | from_hex(before.gone))
-    standing = standing.model_copy(update={"gone": to_hex(Bits(robbed))})
+    standing = gone_from(standing, holders_of(before) | gone_of(before))
     now = kept(before, standing)
     ends = {**known.ends, member: now}
     arriving = {**known.arriving, member: standing}
     if now == standing:
         del arriving[member]
-    if not now.copies and now.gone == "0":
+    if not now.copies and not now.gone:
         del ends[member]
     if ends == known.ends and arriving == known.arriving:
         return None
@@ -121,7 +120,7 @@ def _wanted(known: Known, compiled: Compiled, now_ms: int) -> Bits:
 
 
 def _robbed(known: Known) -> Bits:
-    return union(from_hex(standing.gone) for standing in (*known.ends.values(), *known.arriving.values()))
+    return union(gone_of(standing) for standing in (*known.ends.values(), *known.arriving.values()))
 
 
 def _grouping(known: Known, members: Sequence[Seen]) -> Draft:

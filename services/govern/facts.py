@@ -14,7 +14,7 @@ from schemas.markings import STATEMENT, Pap, Resolved, Tlp, level_named, resolve
 from services.enrich.context import Context
 from services.govern.compile import Compiled
 from services.govern.redact import Subject, whole
-from services.govern.references import Ends, ends_of
+from services.govern.references import Ends, ends_of, robbed
 
 _NO_TERMS = Defaults()
 T = TypeVar("T")
@@ -35,8 +35,8 @@ class Facts(NamedTuple):
 
     `suspects` are of the item: all states that any of its unrevoked contributions from sources of reliability A to
     C suspects, None where none of these says anything of it; `own_suspects` are those of this contribution,
-    however reliable. `followed` are those who may have something that refers to the item. `look` says what local
-    data say of a value.
+    however reliable. `followed` are those who may have something that refers to the item, `robbed` those to whom it
+    would show what is kept from them in silence. `look` says what local data say of a value.
     """
 
     type: str
@@ -61,6 +61,7 @@ class Facts(NamedTuple):
     gone: bool
     ends: Ends
     followed: Bits
+    robbed: Bits
     protected: bool
     probation: bool
     suspects: frozenset[str] | None
@@ -126,6 +127,7 @@ def facts_of(known: Known, source: str, contribution: Contribution, compiled: Co
         gone=contribution.gone,
         ends=ends_of(known.type, contribution.references, known.ends, compiled.everyone, around.own),
         followed=union(map(from_hex, known.wanted.values())),
+        robbed=robbed(known, around.own),
         protected=around.protected,
         probation=terms is None or (terms.probation and not _released(source, contribution, compiled, around)),
         suspects=_suspects(known, compiled),

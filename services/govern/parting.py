@@ -61,7 +61,7 @@ def judge(known: Known, source: str, contribution: Contribution, compiled: Compi
     except Exception as error:  # whatever it is: an error denies
         everyone, errors = compiled.everyone, (f"facts: {type(error).__name__}",)
         unread = Verdict(NOBODY, (("P00", everyone),), "", errors, silent=everyone, hushed=everyone)
-        return Judged(source, contribution, None, unread)
+        return Judged(source, contribution, None, unread._replace(by_itself=everyone))
     verdict = decide(facts, compiled)
     seen: list[tuple[Bits, Visible]] = []
     for part in verdict.parts:
@@ -82,6 +82,7 @@ def _without(verdict: Verdict, part: Part, error: str) -> Verdict:
         errors=(*verdict.errors, error),
         silent=Bits(verdict.silent | part.who),
         hushed=Bits(verdict.hushed | part.who),
+        by_itself=Bits(verdict.by_itself | part.who),
         parts=tuple(other for other in verdict.parts if other is not part),
     )
 

@@ -169,13 +169,13 @@ def f10_personal(facts: Facts, compiled: Compiled) -> Ruling:
 
 
 def f11_references(facts: Facts, compiled: Compiled) -> Ruling:
-    """It can't be without a reference to what the recipient may not have."""
+    """It can't be without a reference to what the recipient may not have, or would show that one is gone."""
     duties = (
         Duty(Bits(compiled.everyone & ~holders), selector, "drop")
         for selector, holders in facts.ends.optional
         if compiled.everyone & ~holders
     )
-    return Ruling(Bits(compiled.everyone & ~facts.ends.required), tuple(duties))
+    return Ruling(Bits(compiled.everyone & ~facts.ends.required | facts.robbed), tuple(duties))
 
 
 def f12_protected(facts: Facts, compiled: Compiled) -> Ruling:
@@ -237,6 +237,9 @@ SILENT: frozenset[Rule] = frozenset(
 )
 """Rules that say nothing to those who were sent the item before: a retraction would tell a suspect."""
 
+OF_OTHERS: frozenset[Rule] = frozenset((f09_age, f11_references))
+"""Rules that say nothing of the item itself, see `Verdict.by_itself`."""
+
 HARMLESS: frozenset[Rule] = frozenset((f06_embargo, f09_age, f12_quality))
 """Silent rules that nobody's being suspected has a part in, see `Verdict.hushed`."""
 
@@ -264,6 +267,9 @@ class Verdict(NamedTuple):
 
     `hushed` are those of `silent` to whom it could come of a suspicion. When it ends must not show, and would, if
     what was withdrawn meanwhile were told then: all that they may hear of it is what lifecycle and consent say.
+
+    `by_itself` are those whom something denies, or lets wait, that is neither its age nor a matter of what it
+    refers to or of what refers to it.
     """
 
     permitted: Bits
@@ -273,6 +279,7 @@ class Verdict(NamedTuple):
     silent: Bits = NOBODY
     hushed: Bits = NOBODY
     waits: Bits = NOBODY
+    by_itself: Bits = NOBODY
     parts: tuple[Part, ...] = ()
 
     @property
@@ -289,17 +296,19 @@ class Verdict(NamedTuple):
 def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...] = RULES) -> Verdict:
     """Decides one contribution for everyone at once."""
     if ended := _ended(facts):
-        return Verdict(NOBODY, ((ended, compiled.everyone),), ended, ())
+        return Verdict(NOBODY, ((ended, compiled.everyone),), ended, (), by_itself=compiled.everyone)
     denied: dict[str, Bits] = {}
     errors: list[str] = []
     duties: list[tuple[str, Rule, Duty]] = []
-    silent, hushed, waits = 0, 0, 0
+    silent, hushed, waits, by_itself = 0, 0, 0, 0
     for name, rule in rules:
         try:
             ruling = rule(facts, compiled)
+            by_itself |= _by_itself(rule, ruling, facts, compiled)
         except Exception as error:  # whatever it is: an error denies
             errors.append(f"{name}: {type(error).__name__}")
             ruling = Ruling(compiled.everyone)
+            by_itself |= compiled.everyone
         if who := ruling.denied & compiled.everyone:
             denied[name] = Bits(denied.get(name, NOBODY) | who)
         if rule in SILENT:
@@ -319,6 +328,7 @@ def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...]
             denied[name] = Bits(denied.get(name, NOBODY) | who)
             silent |= who if rule in SILENT else 0
             hushed |= who if rule in SILENT and _hushes(rule, facts) else 0
+            by_itself |= who if rule not in OF_OTHERS else 0
     forbidden = union(denied.values())
     permitted = Bits(compiled.everyone & ~forbidden & ~waits)
     return Verdict(
@@ -329,6 +339,7 @@ def decide(facts: Facts, compiled: Compiled, rules: tuple[tuple[str, Rule], ...]
         silent=Bits(silent),
         hushed=Bits(hushed),
         waits=Bits(waits & compiled.everyone & ~forbidden),
+        by_itself=Bits(by_itself & compiled.everyone),
         parts=tuple(_within(parts, permitted)) if duties else (Part(permitted, {}, (), {}, frozenset()),),
     )
 
@@ -339,6 +350,16 @@ def _hushes(rule: Rule, facts: Facts) -> bool:
     if rule is p00_permit:
         return facts.type in FOLLOWING or facts.type in TAKE_THEIR_ENDS_CATEGORY
     return rule not in HARMLESS
+
+
+def _by_itself(rule: Rule, ruling: Ruling, facts: Facts, compiled: Compiled) -> int:
+    """Whom a rule denies or lets wait because of the item itself."""
+    if rule in OF_OTHERS:
+        return 0
+    if rule is p00_permit and ruling.denied and facts.type in FOLLOWING | TAKE_THEIR_ENDS_CATEGORY:
+        ends = facts.ends._replace(some=compiled.everyone)
+        return p00_permit(facts._replace(followed=compiled.everyone, ends=ends), compiled).denied
+    return ruling.denied | ruling.waits
 
 
 def _ended(facts: Facts) -> str:

@@ -7,10 +7,11 @@ goes to those who hold that. What an end's partition has not answered yet counts
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from schemas.bits import Bits, from_hex, members, to_hex, union
-from schemas.known import Known
+from schemas.bits import NOBODY, Bits, from_hex, members, to_hex, union
+from schemas.known import Known, Sent
 from schemas.outgoing import is_placeholder, shown_id
 from schemas.reference import Seen, Standing
 
@@ -148,6 +149,9 @@ def told(known: Known, end: str, standing: Standing, waiting_ms: int) -> Told | 
     """What an item knows once one of its ends told its standing; None where that changes nothing, or is old."""
     before = known.ends[end]
     latest = known.arriving.get(end, before)
+    # who lost it in silence and was never shown it by this item can't miss it there
+    if standing.gone:
+        standing = gone_from(standing, holders_of(before) & _shown_to(known, end) | gone_of(before))
     if (standing.epoch, standing.counter) < (latest.epoch, latest.counter):
         return None
     few = len(known.ends) <= MANY
@@ -168,7 +172,8 @@ def _bearing(standing: Standing) -> tuple[object, ...]:
 
 
 def kept(before: Standing, after: Standing) -> Standing:
-    """The new standing, as far as it is what its holders had before."""
+    """The new standing, as far as it is what its holders had before; who is about to have it back is still without
+    it."""
     held: dict[str, int] = {}
     for copy in before.copies:
         held[copy.id] = held.get(copy.id, 0) | from_hex(copy.to)
@@ -176,13 +181,18 @@ def kept(before: Standing, after: Standing) -> Standing:
         copy.model_copy(update={"to": to_hex(Bits(from_hex(copy.to) & held.get(copy.id, 0)))})
         for copy in after.copies
     )
-    return after.model_copy(update={"copies": tuple(copy for copy in copies if copy.to != "0")})
+    now = after.model_copy(update={"copies": tuple(copy for copy in copies if copy.to != "0")})
+    if not before.gone:
+        return now
+    coming = holders_of(after) & ~holders_of(now)
+    steps = zip_longest(after.gone, before.gone, fillvalue="0")
+    return now.model_copy(update={"gone": _by_steps(from_hex(a) | from_hex(b) & coming for a, b in steps)})
 
 
 def told_of(standing: Standing) -> Standing:
     """What of a standing those need to know that refer to the item."""
     copies = tuple(Seen(to=copy.to, id=copy.id) for copy in standing.copies)
-    return standing.model_copy(update={"copies": copies, "gone": "0"})
+    return standing.model_copy(update={"copies": copies})
 
 
 def standing_of(known: Known, fingerprint: bytes, epoch: int) -> Standing:
@@ -192,8 +202,86 @@ def standing_of(known: Known, fingerprint: bytes, epoch: int) -> Standing:
         for held in known.sent.live
     )
     return Standing(
-        epoch=epoch, counter=known.counter, copies=copies, lacking=known.lacking, followers=known.followers
+        epoch=epoch,
+        counter=known.counter,
+        copies=copies,
+        gone=known.gone,
+        lacking=known.lacking,
+        followers=known.followers,
     )
+
+
+# --- what left in silence ---------------------------------------------------------------------------------------
+
+MAX_STEPS = 6
+"""From so far at most items tell each other what left in silence, so that in the end they forget it: what two refer
+to in each other would else keep both away for ever."""
+
+
+def gone_of(standing: Standing) -> Bits:
+    """Those whom nothing may tell that they have it no more."""
+    return union(map(from_hex, standing.gone))
+
+
+def gone_from(standing: Standing, had: int) -> Standing:
+    """The standing, gone only from those who had it."""
+    return standing.model_copy(update={"gone": _by_steps(from_hex(who) & had for who in standing.gone)})
+
+
+def robbed(known: Known, own: str) -> Bits:
+    """Those whom a new version of the item, without an entry of its list, would tell that this left in silence.
+
+    They were shown the entry by a word that reached them: of what others refer to they can't miss anything. `own`
+    is the item's fingerprint in hex.
+    """
+    if "object_refs" not in OUTGOING.get(known.type, ()):
+        return NOBODY
+    return _missed(known, {end: gone_of(standing) for end, standing in known.ends.items() if end != own})
+
+
+def silenced(known: Known, sent: Sent, excused: Bits, own: str) -> tuple[str, ...]:
+    """From whom it is gone in silence after a decision, by steps (see `Standing`); `excused` lost it for no reason
+    of its own."""
+    gone = union(from_hex(held.to) for held in sent.gone)
+    if not gone:
+        return ()
+    ends = {end: standing.gone for end, standing in known.ends.items() if end != own and standing.gone}
+    steps = max(map(len, ends.values()), default=0)
+    with_others = (
+        _missed(known, {end: from_hex(who[step]) for end, who in ends.items() if step < len(who)})
+        for step in range(min(steps, MAX_STEPS - 1))
+    )
+    return _by_steps((gone & ~excused, *(gone & missed for missed in with_others)))
+
+
+def _missed(known: Known, gone: Mapping[str, int]) -> Bits:
+    """Those from whom something is gone that a word refers to which reached them."""
+    if not any(gone.values()):
+        return NOBODY
+    names = OUTGOING.get(known.type, ())
+    return union(
+        from_hex(word.reached) & gone.get(key, 0)
+        for word in known.contributions.values()
+        for name, key in word.references
+        if name in names
+    )
+
+
+def _shown_to(known: Known, end: str) -> int:
+    """Whom words ever reached that refer to it."""
+    return union(
+        from_hex(word.reached)
+        for word in known.contributions.values()
+        if any(key == end for _, key in word.references)
+    )
+
+
+def _by_steps(who: Iterable[int]) -> tuple[str, ...]:
+    """Without the last of the sets that are empty."""
+    steps = [to_hex(Bits(bits)) for bits in who]
+    while steps and steps[-1] == "0":
+        steps.pop()
+    return tuple(steps)
 
 
 # --- what follows what refers to it -----------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from services.govern.ledger import Item, Lost, Turn, generation, turn
 from services.govern.obligations import Draft, Local
 from services.govern.parting import Judged, judge, part
 from services.govern.policy import DAY_MS, FOLLOWING, decide, groups, p00_permit, wants_category
-from services.govern.references import ends_of, kept_ends, supposing
+from services.govern.references import ends_of, kept_ends, silenced, supposing
 from services.sealing import seal
 
 TEXTS_REMEMBERED = 4_096
@@ -126,6 +126,9 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
         }
         if (known.lacking, known.followers) != tuple(following.values()):
             known = known.model_copy(update=following)
+    gone = silenced(known, turned.sent, _excused(judged), own)
+    if gone != known.gone:
+        known = known.model_copy(update={"gone": gone})
     cleared = decision = None
     if digest != known.judged or turned.sent != known.sent:
         sent_before = known.sent
@@ -139,7 +142,7 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
         due_ms=_due_ms(known, judged, drafts, compiled, now_ms),
         cleared=cleared,
         decision=decision,
-        standing=_standing(known, turned, _aged(judged), epoch),
+        standing=_standing(known, turned, epoch),
         joins=joins,
         may_see={j.source: _may_see(j, compiled) for j in judged},
         referring=_referring(known, judged, own, compiled),
@@ -298,20 +301,18 @@ def _own_judgement(drafts: Iterable[tuple[Bits, Draft]], compiled: Compiled) -> 
     )
 
 
-def _aged(judged: Iterable[Judged]) -> Bits:
-    """Those who lost the item to nothing but its age, which they can reckon themselves."""
-    aged, otherwise = 0, 0
+def _excused(judged: Iterable[Judged]) -> Bits:
+    """Those who lost the item to nothing but its age, which they can reckon themselves, or because of others: of
+    what these keep secret they tell themselves."""
+    denied, by_itself = 0, 0
     for j in judged:
         reached = from_hex(j.contribution.reached)
-        for rule, who in j.verdict.denied:
-            if rule == "F09":
-                aged |= who & reached
-            else:
-                otherwise |= who & reached
-    return Bits(aged & ~otherwise)
+        denied |= union(who for _, who in j.verdict.denied) & reached
+        by_itself |= j.verdict.by_itself & reached
+    return Bits(denied & ~by_itself)
 
 
-def _standing(known: Known, turned: Turn, aged: Bits, epoch: int) -> Standing:
+def _standing(known: Known, turned: Turn, epoch: int) -> Standing:
     """What those that refer to the item are told: only of copies that are in a feed now."""
     return Standing(
         epoch=epoch,
@@ -326,7 +327,7 @@ def _standing(known: Known, turned: Turn, aged: Bits, epoch: int) -> Standing:
             )
             for copy in turned.shown
         ),
-        gone=to_hex(Bits(union(from_hex(held.to) for held in turned.sent.gone) & ~aged)),
+        gone=known.gone,
         lacking=known.lacking,
         followers=known.followers,
     )
