@@ -147,6 +147,8 @@ class Known(BaseModel):
     """What it told the malware and identities that it refers to, see `wanted`."""
     gone: tuple[str, ...] = ()
     """Of `sent.gone` those to whom nothing else may tell that it is gone, see `reference.Standing`."""
+    hanging: tuple[str, ...] = ()
+    """Who holds it by how many steps of references, see `reference.Standing`."""
     told: str = ""
     """Digest of its standing, as it was last told to those that asked."""
     unreleased: str = ""

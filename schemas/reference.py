@@ -34,8 +34,9 @@ class Standing(BaseModel):
 
     `gone` are those that held it and must not be told that they may have it no more: first those who lost it for
     a reason of its own, then those who lost it with what it refers to, then with what that refers to, and so on (by
-    so many steps, hex bit sets). `lacking` may have it as soon as they may have something that refers to it;
-    `followers` have it for no other reason.
+    so many steps, hex bit sets). `hanging` are those who hold it by references of more than no step, of more than
+    one, and so on: what stands by itself hangs on nothing. `lacking` may have it as soon as they may have something
+    that refers to it; `followers` have it for no other reason.
     """
 
     model_config = _FROZEN
@@ -44,6 +45,7 @@ class Standing(BaseModel):
     counter: int = 0
     copies: tuple[Seen, ...] = ()
     gone: tuple[str, ...] = ()
+    hanging: tuple[str, ...] = ()
     lacking: str = "0"
     followers: str = "0"
 

@@ -327,6 +327,7 @@ def _digest(settled: Settled) -> str:
     shown = [
         standing.copies,
         standing.gone,
+        standing.hanging,
         standing.lacking,
         standing.followers,
         [[*join, to_hex(who)] for join, who in joins.items()],

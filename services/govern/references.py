@@ -26,8 +26,9 @@ OPTIONAL: Mapping[str, tuple[str, ...]] = {"sighting": ("where_sighted_refs",)}
 AUTHOR = "created_by_ref"
 """What else leaves, for those who hold what it refers to; of every type its author."""
 
-_HOLLOW = (frozenset({"report", "grouping"}), frozenset({"note", "opinion"}), frozenset({"sighting"}))
-"""Types that say nothing by referring to one another alone."""
+MAX_STEPS = 6
+"""By so many references at most an item hangs on something that stands by itself: what hangs only on one another
+counts up to that, and falls. So far, too, items tell each other what left in silence, and so in the end forget."""
 
 _UNANSWERED = Standing()
 
@@ -39,11 +40,14 @@ class Ends(NamedTuple):
     """Who holds of an object's ends as many as it can't be without, and who holds any of these by itself.
 
     `optional` are all other references, and entries of lists, by selector, with those who hold what they refer to.
+    `near` are those of `required` who hold enough ends that stand by themselves, then that do or hang on such by
+    one step, and so on; the last are all of `required`.
     """
 
     required: Bits
     some: Bits
     optional: tuple[tuple[str, Bits], ...] = ()
+    near: tuple[Bits, ...] = ()
 
 
 def leaving(stix_type: str) -> tuple[str, ...]:
@@ -60,25 +64,46 @@ def asked_for(stix_type: str, references: References) -> Iterator[str]:
 def ends_of(stix_type: str, references: References, ends: Mapping[str, Standing], everyone: Bits, own: str) -> Ends:
     """For an object whose type refers to nothing, everyone. `own` is the object's fingerprint in hex.
 
-    What holds others together does not keep itself alive: neither by a reference to itself, nor two of them each
+    What refers to others does not keep itself alive: neither by a reference to itself, nor several of them each
     other.
     """
     pairs = list(references)
     optional = tuple(_optional(stix_type, pairs, ends)) if pairs else ()
     if stix_type not in OUTGOING:
         return Ends(everyone, everyone, optional)
-    hollow = next((types for types in _HOLLOW if stix_type in types), frozenset())
-    required, some = int(everyone), 0
-    for name in OUTGOING[stix_type]:
-        keys = [key for property_, key in pairs if property_ == name and key != own]
-        required &= union(holders_of(ends.get(key, _UNANSWERED), hollow) for key in keys)
-        some |= union(_anchored(ends.get(key, _UNANSWERED), hollow) for key in keys)
-    return Ends(Bits(required), Bits(some), optional)
+    required = [
+        [ends.get(key, _UNANSWERED) for property_, key in pairs if property_ == name and key != own]
+        for name in OUTGOING[stix_type]
+    ]
+    steps = min(max((len(end.hanging) for some in required for end in some), default=0) + 1, MAX_STEPS)
+    near = [int(everyone)] * steps
+    some = 0
+    for standings in required:
+        for step in range(steps):
+            near[step] &= union(_within(end, step) for end in standings)
+        some |= union(_within(end, steps - 1) & ~from_hex(end.followers) for end in standings)
+    return Ends(Bits(near[-1]), Bits(some), optional, tuple(map(Bits, near)))
 
 
-def _anchored(standing: Standing, hollow: frozenset[str] = frozenset()) -> int:
-    """Who holds it for another reason than that something refers to it."""
-    return holders_of(standing, hollow) & ~from_hex(standing.followers)
+def _within(standing: Standing, step: int) -> int:
+    """Who holds it by so many steps at most."""
+    hanging = from_hex(standing.hanging[step]) if step < len(standing.hanging) else 0
+    return holders_of(standing) & ~hanging
+
+
+def nearest(near: Iterable[tuple[Bits, Sequence[Bits]]]) -> list[int]:
+    """`Ends.near` of those who are permitted, by the one or the other of several words."""
+    words = [(permitted, by_step) for permitted, by_step in near if by_step]
+    steps = max((len(by_step) for _, by_step in words), default=0)
+    return [
+        union(permitted & by_step[min(step, len(by_step) - 1)] for permitted, by_step in words)
+        for step in range(steps)
+    ]
+
+
+def hanging_by(holders: Bits, near: Sequence[int]) -> tuple[str, ...]:
+    """By which steps an item hangs that refers to what is as `near` (see `Standing`)."""
+    return _by_steps((holders, *(holders & ~who for who in near[: MAX_STEPS - 1])))
 
 
 def _optional(stix_type: str, references: References, ends: Mapping[str, Standing]) -> Iterator[tuple[str, Bits]]:
@@ -93,9 +118,9 @@ def _optional(stix_type: str, references: References, ends: Mapping[str, Standin
             yield name, holders
 
 
-def holders_of(standing: Standing, hollow: frozenset[str] = frozenset()) -> Bits:
-    """Who holds a copy of what the standing is of, copies of `hollow` types left out."""
-    return union(from_hex(copy.to) for copy in standing.copies if copy.id.partition("--")[0] not in hollow)
+def holders_of(standing: Standing) -> Bits:
+    """Who holds a copy of what the standing is of."""
+    return union(from_hex(copy.to) for copy in standing.copies)
 
 
 def split(
@@ -168,12 +193,12 @@ def told(known: Known, end: str, standing: Standing, waiting_ms: int) -> Told | 
 
 
 def _bearing(standing: Standing) -> tuple[object, ...]:
-    return standing.copies, standing.gone, standing.lacking, standing.followers
+    return standing.copies, standing.gone, standing.hanging, standing.lacking, standing.followers
 
 
 def kept(before: Standing, after: Standing) -> Standing:
-    """The new standing, as far as it is what its holders had before; who is about to have it back is still without
-    it."""
+    """The new standing, as far as it is what its holders had before: who is about to have it back is still without
+    it, and who will hang on less still hangs on as much."""
     held: dict[str, int] = {}
     for copy in before.copies:
         held[copy.id] = held.get(copy.id, 0) | from_hex(copy.to)
@@ -182,11 +207,18 @@ def kept(before: Standing, after: Standing) -> Standing:
         for copy in after.copies
     )
     now = after.model_copy(update={"copies": tuple(copy for copy in copies if copy.to != "0")})
-    if not before.gone:
+    if not before.gone and not before.hanging:
         return now
-    coming = holders_of(after) & ~holders_of(now)
-    steps = zip_longest(after.gone, before.gone, fillvalue="0")
-    return now.model_copy(update={"gone": _by_steps(from_hex(a) | from_hex(b) & coming for a, b in steps)})
+    holders = holders_of(now)
+    coming = holders_of(after) & ~holders
+    gone = _with_some(after.gone, before.gone, coming)
+    return now.model_copy(update={"gone": gone, "hanging": _with_some(after.hanging, before.hanging, holders)})
+
+
+def _with_some(after: Sequence[str], before: Sequence[str], of: int) -> tuple[str, ...]:
+    """By steps those after, and of some those before."""
+    steps = zip_longest(after, before, fillvalue="0")
+    return _by_steps(from_hex(later) | from_hex(earlier) & of for later, earlier in steps)
 
 
 def told_of(standing: Standing) -> Standing:
@@ -206,16 +238,13 @@ def standing_of(known: Known, fingerprint: bytes, epoch: int) -> Standing:
         counter=known.counter,
         copies=copies,
         gone=known.gone,
+        hanging=known.hanging,
         lacking=known.lacking,
         followers=known.followers,
     )
 
 
 # --- what left in silence ---------------------------------------------------------------------------------------
-
-MAX_STEPS = 6
-"""From so far at most items tell each other what left in silence, so that in the end they forget it: what two refer
-to in each other would else keep both away for ever."""
 
 
 def gone_of(standing: Standing) -> Bits:

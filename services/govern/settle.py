@@ -29,7 +29,7 @@ from services.govern.ledger import Item, Lost, Turn, generation, turn
 from services.govern.obligations import Draft, Local
 from services.govern.parting import Judged, judge, part
 from services.govern.policy import DAY_MS, FOLLOWING, decide, groups, p00_permit, wants_category
-from services.govern.references import ends_of, kept_ends, silenced, supposing
+from services.govern.references import OUTGOING, ends_of, hanging_by, kept_ends, nearest, silenced, supposing
 from services.sealing import seal
 
 TEXTS_REMEMBERED = 4_096
@@ -127,8 +127,9 @@ def settle(known: Known, fingerprint: bytes, rules: Rules, now_ms: int, epoch: i
         if (known.lacking, known.followers) != tuple(following.values()):
             known = known.model_copy(update=following)
     gone = silenced(known, turned.sent, _excused(judged), own)
-    if gone != known.gone:
-        known = known.model_copy(update={"gone": gone})
+    hanging = _hanging(known, judged, turned.sent)
+    if (gone, hanging) != (known.gone, known.hanging):
+        known = known.model_copy(update={"gone": gone, "hanging": hanging})
     cleared = decision = None
     if digest != known.judged or turned.sent != known.sent:
         sent_before = known.sent
@@ -312,6 +313,17 @@ def _excused(judged: Iterable[Judged]) -> Bits:
     return Bits(denied & ~by_itself)
 
 
+def _hanging(known: Known, judged: Sequence[Judged], sent: Sent) -> tuple[str, ...]:
+    """By the words that let each have it, and by no others."""
+    if known.type not in OUTGOING:
+        return ()
+    holders = union(from_hex(held.to) for held in sent.live)
+    if known.kind == campaign.KIND:
+        return hanging_by(holders, [holders])  # its members stand by themselves
+    near = ((j.verdict.permitted, j.facts.ends.near) for j in judged if j.facts is not None and j.verdict.permitted)
+    return hanging_by(holders, nearest(near))
+
+
 def _standing(known: Known, turned: Turn, epoch: int) -> Standing:
     """What those that refer to the item are told: only of copies that are in a feed now."""
     return Standing(
@@ -328,6 +340,7 @@ def _standing(known: Known, turned: Turn, epoch: int) -> Standing:
             for copy in turned.shown
         ),
         gone=known.gone,
+        hanging=known.hanging,
         lacking=known.lacking,
         followers=known.followers,
     )
