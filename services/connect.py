@@ -11,8 +11,9 @@ import json
 import logging
 import secrets
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Protocol
@@ -29,13 +30,16 @@ from services.accept.pull import Pulling
 from services.connect_http import PROBLEM
 from services.connector_states import DAY_MS, State
 from services.hub import Hub
-from services.instances import Instance, read_instances
+from services.instances import MAX_FILE_BYTES, Instance, read_instances
 from services.only_one import OnlyOne
 from services.positions import upsert
-from services.share.deliver import Delivering, Publishing
+from services.share.deliver import Delivering, Publishing, looked_at
 from services.tables import CONNECT_LOCK, facts
 
 LOOK_SECONDS = 1.0
+END_SECONDS = 5.0
+"""So long has a connector to end when it is told to; none may hold up the end of the process."""
+OPEN_SECONDS = 300
 RUSH_ROUNDS = 100
 """So many rounds in a row before others' time comes: a long queue is gone through in many turns."""
 MAX_SECRET_BYTES = 64 * 1024
@@ -49,7 +53,17 @@ class Work(Protocol):
 
     async def give_up(self) -> None: ...
 
+
+class Closing(Protocol):
     async def close(self) -> None: ...
+
+
+@dataclass
+class _Running:
+    instance: Instance
+    task: asyncio.Task[None]
+    wake: asyncio.Event
+    ending: bool = False
 
 
 class ConnectService:
@@ -62,7 +76,8 @@ class ConnectService:
         self._connectors = connectors
         self._door = door
         self._random = random or SystemRandom()
-        self._running: dict[str, tuple[Instance, asyncio.Task[None], asyncio.Event]] = {}
+        self._wanted: Mapping[str, Instance] = {}
+        self._running: dict[str, _Running] = {}
         self._seen = ""
         self._watching: asyncio.Task[None] | None = None
 
@@ -106,22 +121,21 @@ class ConnectService:
         if mark != self._seen:
             await self._read(file)
             self._seen = mark
-        for state in await self._hub.store.read(states.states):
-            if state.name in self._running and (state.asked or state.health == "new"):
-                self._running[state.name][2].set()
-        for name, (instance, task, _) in list(self._running.items()):
-            if task.done():  # it catches everything: this is the database, or a fault of ours
-                log.error("connector %s ended: %s", name, type(task.exception()).__name__)
-                self._start(instance)
+        self._renew()
+        for name in await self._hub.store.read(states.called):
+            if name in self._running:
+                self._running[name].wake.set()
 
     async def _read(self, file: Path) -> None:
         try:
             found = await asyncio.to_thread(read_instances, file, self._connectors)
-        except Misconfigured as error:
-            said = {"what": error.what, "where": error.where, "hint": error.hint}
+        except Exception as error:  # whatever it is, what runs goes on
+            said = _as_problem(error)
             await self._hub.store.write(lambda connection: _note(connection, json.dumps(said)))
-            log.error("connectors are not taken, the old ones go on: %s: %s", error.where, error.what)
+            log.error("connectors are not taken, the old ones go on: %s: %s", said["where"], said["what"])
             return
+        # before what they leave behind is looked at
+        await self._end([n for n, one in self._running.items() if _is_other(one.instance, found.get(n))])
         now_ms = self._hub.clock()
 
         def work(connection: Connection) -> None:
@@ -129,27 +143,41 @@ class ConnectService:
             _note(connection, "")
 
         await self._hub.store.write(work)
-        for name in [n for n, (was, _, _) in self._running.items() if n not in found or found[n].text != was.text]:
-            await self._end(name)
-        for name, instance in found.items():
+        self._wanted = found
+
+    def _renew(self) -> None:
+        """Starts what is to run and does not. One that would not end keeps its name until it has, since it may
+        still be sending; that holds up nobody else."""
+        for name, one in list(self._running.items()):
+            if one.task.done():
+                if not one.ending:  # it catches everything: this is the database, or a fault of ours
+                    error = None if one.task.cancelled() else one.task.exception()
+                    log.error("connector %s ended: %s", name, type(error).__name__)
+                del self._running[name]
+        for name, instance in self._wanted.items():
             if name not in self._running:
-                self._start(instance)
+                wake = asyncio.Event()
+                task = asyncio.create_task(self._run(instance, wake), name=f"connector-{name}")
+                self._running[name] = _Running(instance, task, wake)
 
-    def _start(self, instance: Instance) -> None:
-        wake = asyncio.Event()
-        task = asyncio.create_task(self._run(instance, wake), name=f"connector-{instance.name}")
-        self._running[instance.name] = (instance, task, wake)
-
-    async def _end(self, name: str) -> None:
-        _, task, _ = self._running.pop(name)
-        task.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await task
+    async def _end(self, names: Sequence[str]) -> None:
+        """Waits for them for a while, all at once."""
+        tasks = {name: self._running[name].task for name in names}
+        for name, task in tasks.items():
+            self._running[name].ending = True
+            task.add_done_callback(looked_at)
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=END_SECONDS)
+        for name, task in tasks.items():
+            if task.done():
+                del self._running[name]
+            else:
+                log.error("connector %s does not end; restart the process that runs connectors", name)
 
     async def _end_all(self) -> None:
-        for name in list(self._running):
-            await self._end(name)
-        self._seen = ""
+        self._wanted, self._seen = {}, ""
+        await self._end(list(self._running))
 
     # -- one of them -----------------------------------------------------------------------------------------------
 
@@ -161,14 +189,17 @@ class ConnectService:
             if state is None:
                 return
             now_ms = self._hub.clock()
-            if not state.may_start:
+            may_start = states.may_start(instance.destination, state.accepted)
+            if not may_start:
                 if state.health != "waits":
                     log.warning("connector %s waits: `tocsin connector accept %s`", instance.name, instance.name)
                     await self._say(instance.name, health="waits", since_ms=now_ms)
-            elif state.asked or now_ms >= state.next_ms:
+            elif state.asked or _is_due(instance, state, now_ms):
                 await self._turn(instance, state)
+                if _is_cancelled():
+                    raise asyncio.CancelledError  # a connector may have caught what was meant for us
                 continue
-            pause = (state.next_ms - now_ms) / 1_000 if state.may_start else 3_600.0
+            pause = (state.next_ms - now_ms) / 1_000 if may_start else 3_600.0
             with suppress(TimeoutError):
                 await asyncio.wait_for(wake.wait(), min(max(pause, 0.05), 3_600.0))
 
@@ -184,9 +215,9 @@ class ConnectService:
             more = await self._work(instance, state)
         except TocsinError as error:
             await self._failed(instance, state, error)
-        except SQLAlchemyError:
-            raise
-        except Exception as error:  # whatever it is, it must not end the others
+        except BaseException as error:  # whatever it is, it must not end the others
+            if isinstance(error, (KeyboardInterrupt, GeneratorExit)) or _is_cancelled():
+                raise
             incident = secrets.token_hex(8)
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("connector %s, incident %s: %s\n%s", instance.name, incident, type(error).__name__, frames)
@@ -203,8 +234,8 @@ class ConnectService:
 
     async def _failed(self, instance: Instance, state: State, error: TocsinError) -> None:
         now_ms = self._hub.clock()
-        after_ms = round(error.after_seconds * 1_000) if isinstance(error, PartnerFailed) else 0
-        pause_ms = max(states.pause_ms(state.failures + 1), min(after_ms, DAY_MS))
+        after_ms = states.wished_ms(error.after_seconds) if isinstance(error, PartnerFailed) else 0
+        pause_ms = max(states.pause_ms(state.failures + 1), after_ms)
         next_ms = now_ms + round(pause_ms * self._random.uniform(0.75, 1.25))
         if state.failures == 0 or state.failures % 20 == 0:
             log.warning("connector %s fails: %s", instance.name, error.code)
@@ -214,11 +245,14 @@ class ConnectService:
         """True where there is more to do at once."""
         async with AsyncExitStack() as stack:
             work = await self._open(instance, state, stack)
-            if state.failures and self._hub.clock() - state.since_ms >= DAY_MS:
-                await work.give_up()
-            for _ in range(RUSH_ROUNDS):
-                if not await work.round():
-                    return False
+            try:
+                for _ in range(RUSH_ROUNDS):
+                    if not await work.round():
+                        return False
+            except Exception:
+                if state.failures and self._hub.clock() - state.since_ms >= DAY_MS:
+                    await work.give_up()
+                raise
         return True
 
     async def _open(self, instance: Instance, state: State, stack: AsyncExitStack) -> Work:
@@ -232,25 +266,72 @@ class ConnectService:
             partner=instance.partner,
             language=instance.language,
         )
-        work: Work
-        if instance.does == "push" and manifest.push is not None:
-            work = Delivering(self._hub, instance, await manifest.push(instance.settings, tools), self._random)
-        elif instance.does == "publish" and manifest.publish is not None:
-            work = Publishing(self._hub, instance, await manifest.publish(instance.settings, tools), state)
-        elif manifest.pull is not None:
-            work = Pulling(self._hub, instance, await manifest.pull(instance.settings, tools), state, self._door)
-        else:
+        opening = getattr(manifest, instance.does)
+        if opening is None:
             raise Misconfigured("connector-invalid", f"it can't {instance.does}", where=instance.name)
-        stack.push_async_callback(work.close)
-        return work
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                opened = await opening(instance.settings, tools)
+        except TimeoutError:
+            raise PartnerFailed("slow", f"it was not ready after {OPEN_SECONDS} seconds") from None
+        stack.push_async_callback(_close, instance.name, opened)
+        match instance.does:
+            case "push":
+                return Delivering(self._hub, instance, opened, self._random)
+            case "publish":
+                return Publishing(self._hub, instance, opened, state)
+            case "pull":
+                return Pulling(self._hub, instance, opened, state, self._door)
 
     async def _say(self, name: str, **values: object) -> None:
         await self._hub.store.write(lambda connection: states.change(connection, name, **values))
 
 
+async def _close(name: str, opened: Closing) -> None:
+    """Bounded, and without a word of its own: how the work went is what counts."""
+    closing = asyncio.ensure_future(opened.close())
+    closing.add_done_callback(looked_at)
+    try:
+        await asyncio.wait({closing}, timeout=END_SECONDS)
+    finally:
+        closing.cancel()
+    if not closing.done():
+        log.error("connector %s could not be closed in time", name)
+    elif not closing.cancelled() and (error := closing.exception()) is not None:
+        log.error("connector %s could not be closed: %s", name, type(error).__name__)
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody told this task to end; a connector may raise the same of its own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _is_other(running: Instance, wanted: Instance | None) -> bool:
+    return wanted is None or (running.text, running.destination) != (wanted.text, wanted.destination)
+
+
+def _is_due(instance: Instance, state: State, now_ms: int) -> bool:
+    """By its time; or that is further away than any could be: the clock was set back, or `every_seconds` is less
+    than it was."""
+    longest_ms = 2 * DAY_MS if state.failures else 1_100 * instance.every_seconds
+    return not 0 < state.next_ms - now_ms <= longest_ms
+
+
+def _as_problem(error: Exception) -> dict[str, str]:
+    if isinstance(error, TocsinError):
+        return {"what": error.what, "where": error.where, "hint": error.hint}
+    return {
+        "what": f"it can't be read: {type(error).__name__}",
+        "where": "",
+        "hint": "look at what was changed last",
+    }
+
+
 def _mark(file: Path) -> str:
     try:
-        return repr((file.stat().st_mtime_ns, file.read_bytes()))
+        with file.open("rb") as stream:
+            return repr((file.stat().st_mtime_ns, stream.read(MAX_FILE_BYTES + 1)))
     except OSError as error:
         return type(error).__name__
 

@@ -45,11 +45,16 @@ class State(NamedTuple):
 
     @property
     def may_start(self) -> bool:
-        return not self.destination or self.destination == self.accepted
+        return may_start(self.destination, self.accepted)
 
     @property
     def asked(self) -> bool:
         return self.asked_ms > self.tried_ms
+
+
+def may_start(destination: str, accepted: str) -> bool:
+    """Whether staff let it send to `destination`; to fetch needs nobody's leave."""
+    return not destination or destination == accepted
 
 
 def enter(connection: Connection, instances: Iterable[Instance], now_ms: int) -> None:
@@ -69,20 +74,39 @@ def enter(connection: Connection, instances: Iterable[Instance], now_ms: int) ->
             ) | {"accepted": "", "health": "new", "since_ms": now_ms, "problem": "", "checkpoint": "", "mark": -1}
             connection.execute(connectors.insert().values(name=one.name, **said, **fresh))
             continue
-        if (before.connector, before.partner, before.does) != (one.manifest.name, one.partner, one.does):
-            # another's progress is none of this one's
-            said |= {"checkpoint": "", "mark": -1, "failures": 0, "next_ms": 0}
-            connection.execute(deliveries.delete().where(deliveries.c.name == one.name))
+        another = any(getattr(before, field) != value for field, value in said.items())
+        if another:  # its progress is none of this one's: what was brought to one place is not at the other
+            said |= {"checkpoint": "", "mark": -1, "failures": 0, "next_ms": 0, "health": "new", "problem": ""}
+            said |= {"since_ms": now_ms, "done_ms": 0, "went": 0, "refused": 0}
         connection.execute(connectors.update().where(connectors.c.name == one.name).values(**said))
+        if another:
+            connection.execute(deliveries.delete().where(deliveries.c.name == one.name))
 
 
 def states(connection: Connection) -> list[State]:
     return [State(*row) for row in connection.execute(sa.select(*_columns()).order_by(connectors.c.name))]
 
 
+def called(connection: Connection) -> list[str]:
+    """Who is to run now, whatever its schedule says. Without the checkpoints, for it is asked every second."""
+    asked = connectors.c.asked_ms > connectors.c.tried_ms
+    return list(connection.scalars(sa.select(connectors.c.name).where(asked | (connectors.c.health == "new"))))
+
+
 def state(connection: Connection, name: str) -> State | None:
     row = connection.execute(sa.select(*_columns()).where(connectors.c.name == name)).one_or_none()
     return None if row is None else State(*row)
+
+
+def held(connection: Connection, instance: Instance) -> State | None:
+    """Its row, which nobody else changes until the commit. None where it is another's by now: the file may change
+    while something is under way, and what that comes to is nothing to whoever has the name then."""
+    query = sa.select(*_columns()).where(connectors.c.name == instance.name).with_for_update()
+    row = connection.execute(query).one_or_none()
+    of_this = (instance.manifest.name, instance.partner, instance.does, instance.destination)
+    if row is None or (row.connector, row.partner, row.does, row.destination) != of_this:
+        return None
+    return State(*row)
 
 
 def _columns() -> list[Any]:
@@ -145,20 +169,33 @@ def pause_ms(tries: int) -> int:
     return min(FIRST_PAUSE_MS << min(max(tries - 1, 0), 20), LONGEST_PAUSE_MS)
 
 
+def wished_ms(seconds: float) -> int:
+    """What the other side asks for, within a day; 0 for what is no time at all."""
+    return round(min(max(0.0, seconds), DAY_MS / 1_000) * 1_000)  # in this order, or a NaN would stay
+
+
 def of_rows(connection: Connection, name: str, ids: Sequence[str]) -> dict[str, Delivery]:
     query = sa.select(*_of_delivery()).where(deliveries.c.name == name, deliveries.c.stix_id.in_(ids))
     return {row.stix_id: Delivery(*row) for row in connection.execute(query)}
 
 
-def ripe(connection: Connection, name: str, now_ms: int, most: int) -> list[Delivery]:
-    """What is to be tried again by now, the first first."""
+def ripe(connection: Connection, name: str, now_ms: int, most: int, *, live: bool = True) -> list[Delivery]:
+    """What is to be tried again by now, the first first; without `live`, withdrawals only."""
+    time = deliveries.c.next_ms
     query = (
         sa.select(*_of_delivery())
-        .where(deliveries.c.name == name, deliveries.c.standing == "pending", deliveries.c.next_ms <= now_ms)
-        .order_by(deliveries.c.next_ms)
+        .where(
+            deliveries.c.name == name,
+            deliveries.c.standing == "pending",
+            (time <= now_ms) | (time > now_ms + 2 * DAY_MS),  # nobody waits that long: the clock was set back
+        )
+        .order_by(time)
         .limit(most)
     )
-    return [Delivery(*row) for row in connection.execute(query)]
+    return [
+        Delivery(*row)
+        for row in connection.execute(query if live else query.where(deliveries.c.live == sa.false()))
+    ]
 
 
 def _of_delivery() -> list[Any]:

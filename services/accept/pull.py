@@ -96,6 +96,3 @@ class Pulling:
 
     async def give_up(self) -> None:
         """There is nothing to give up: what was not fetched is still there."""
-
-    async def close(self) -> None:
-        await self._puller.close()

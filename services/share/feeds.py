@@ -420,6 +420,22 @@ def _fits(view: View, match: Match) -> list[sa.ColumnElement[bool]]:
     return conditions
 
 
+def newest(connection: Connection) -> int:
+    """The last `added` of all feeds (µs): what comes later is beyond it. Not for recipients."""
+    return int(connection.scalar(sa.select(sa.func.max(feed.c.added))) or -1)
+
+
+def hold(connection: Connection, rows: Sequence[int]) -> set[int]:
+    """Those of the rows (their `added`) that are still there; until the commit nobody changes their items."""
+    of_these = feed.c.added.in_(sa.bindparam("keys", expanding=True))
+    found = _by_keys(connection, sa.select(feed.c.fingerprint).where(of_these), rows)
+    of_items = items.c.fingerprint.in_(sa.bindparam("keys", expanding=True))
+    # shared, as receipts do it, or two that take receipts would wait for each other
+    lock = sa.select(items.c.fingerprint).where(of_items).order_by(items.c.fingerprint).with_for_update(read=True)
+    list(_by_keys(connection, lock, sorted({row.fingerprint for row in found})))
+    return {row.added for row in _by_keys(connection, sa.select(feed.c.added).where(of_these), rows)}
+
+
 def digest(
     connection: Connection, view: View, match: Match, details: bool, update: Callable[[bytes], object]
 ) -> None:

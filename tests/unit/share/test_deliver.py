@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from schemas.feed import FeedRow, Head
 from services import connector_states as states
 from services.hub import Hub
 from services.instances import Instance
+from services.share import deliver
 from services.share.deliver import Delivering, Publishing
 from services.tables import receipts
 from tests.fakes import NOW_MS
@@ -311,6 +313,210 @@ async def test_a_connector_that_forgets_rows_counts_as_failing(world: World) -> 
     assert state(hub).mark == -1
 
 
+async def test_what_is_withdrawn_while_it_is_on_its_way_is_not_taken_for_acknowledged(world: World) -> None:
+    hub, feeder, _ = world
+    await feeder.put(domain("a.example", [0]), domain("b.example", [0]))
+
+    class Slow(Partner):
+        async def push(self, rows: Sequence[FeedRow]) -> Sequence[Outcome]:
+            if not self.got:
+                await feeder.put(withdrawn("a.example", [0]))
+            return await super().push(rows)
+
+    partner = Slow()
+    work = delivering(hub, partner)
+    batch = await hub.store.read(work._fresh)
+    assert batch is not None
+    await work._push(batch)
+    assert _acknowledged(hub) == {stix_id("b.example"): None}
+    await all_rounds(work)
+    assert [row.live for row in partner.got] == [True, True, False]
+    assert _acknowledged(hub)[stix_id("a.example")] is not None
+
+
+def _acknowledged(hub: Hub) -> dict[str, int | None]:
+    with hub.store.engine.begin() as connection:
+        return {row.stix_id: row.withdrawn_ms for row in connection.execute(sa.select(receipts))}
+
+
+async def test_what_came_while_a_partner_was_cut_off_comes_when_it_is_let_in_again(world: World) -> None:
+    hub, feeder, clock = world
+    partner = Partner(lambda row: Outcome("retry", "busy") if row.value == "late.example" else DELIVERED)
+    gone = [f"{number}.gone.example" for number in range(5)]
+    for name in gone:
+        await feeder.put(domain(name, [0]))
+    await feeder.put(domain("late.example", [0]))
+    await all_rounds(delivering(hub, partner))
+    suspend(hub, "meadow")
+    await feeder.put(domain("meanwhile.example", [0]))
+    for name in gone:
+        await feeder.put(withdrawn(name, [0]))
+    clock.now_ms += DAY_MS // 2
+    partner.answer = lambda _row: DELIVERED
+    partner.got.clear()
+    await all_rounds(delivering(hub, partner))
+    await all_rounds(delivering(hub, partner))
+    assert partner.names == [stix_id(name) for name in gone]
+    suspend(hub, "meadow", since_ms=None)
+    partner.got.clear()
+    await all_rounds(delivering(hub, partner))
+    assert sorted(partner.names) == ["late.example", "meanwhile.example"]
+    assert counted(hub) == {}
+    with hub.store.engine.begin() as connection:
+        assert states.of_rows(connection, NAME, [stix_id(name) for name in gone]) == {}
+
+
+async def test_nothing_is_given_up_while_a_partner_is_cut_off(world: World) -> None:
+    hub, feeder, clock = world
+    await feeder.put(domain("a.example", [0]))
+    suspend(hub, "meadow")
+    await feeder.put(withdrawn("b.example", [0]))
+    clock.now_ms = _last_added(hub) // 1_000 + DAY_MS + 1
+    await delivering(hub, Partner(down=True)).give_up()
+    suspend(hub, "meadow", since_ms=None)
+    partner = Partner()
+    await all_rounds(delivering(hub, partner))
+    assert partner.names == ["a.example", stix_id("b.example")]
+
+
+async def test_who_is_cut_off_while_rows_are_on_their_way_gets_no_more_of_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "LOOK_SECONDS", 0.01)
+    hub, feeder, _ = world
+    await feeder.put(domain("a.example", [0]), domain("b.example", [0]))
+
+    class Slow(Partner):
+        async def push(self, rows: Sequence[FeedRow]) -> Sequence[Outcome]:
+            for row in rows:
+                self.got.append(row)
+                suspend(hub, "meadow")
+                await asyncio.sleep(5)
+            return [DELIVERED] * len(rows)
+
+    partner = Slow()
+    async with asyncio.timeout(4):
+        await all_rounds(delivering(hub, partner))
+    assert len(partner.got) == 1
+    assert (state(hub).mark, state(hub).went) == (-1, 0)
+
+
+async def test_all_that_is_urgent_overtakes_however_much_it_is(world: World) -> None:
+    hub, feeder, _ = world
+    for number in range(12):
+        await feeder.put(domain(f"{number}.lure.example", [0]))
+    urgent = [f"{number}.urgent.example" for number in range(5)]
+    for name in urgent:
+        await feeder.put(domain(name, [0], urgent=True))
+    partner = Partner()
+    work = delivering(hub, partner)
+    for _ in range(3):
+        await work.round()
+    assert [name for name in partner.names if "urgent" in name] == urgent
+    await feeder.put(domain("newest.example", [0], urgent=True))
+    await work.round()
+    assert "newest.example" in partner.names
+    await all_rounds(work)
+    assert len(partner.names) == len(set(partner.names)) == 18
+
+
+@pytest.mark.parametrize("field", ["partner", "destination"])
+async def test_what_was_under_way_is_nothing_to_whoever_has_the_name_now(world: World, field: str) -> None:
+    hub, feeder, _ = world
+    await feeder.put(domain("a.example", [0, 1]), domain("b.example", [0, 1]))
+    other = instance("ridge") if field == "partner" else instance()._replace(destination="elsewhere")
+    was_there = Partner()
+
+    class Renamed(Partner):
+        async def push(self, rows: Sequence[FeedRow]) -> Sequence[Outcome]:
+            with hub.store.engine.begin() as connection:
+                states.enter(connection, [other], NOW_MS)
+            was_there.got += rows
+            return [Outcome("retry", "busy")] * len(rows)
+
+    await delivering(hub, Renamed())._push(await _first(hub))
+    assert (state(hub).mark, counted(hub)) == (-1, {})
+    partner = Partner()
+    await all_rounds(Delivering(hub, other, partner, Random(1)))
+    assert partner.names == ["a.example", "b.example"]
+
+
+async def _first(hub: Hub) -> Any:
+    return await hub.store.read(delivering(hub, Partner())._fresh)
+
+
+async def test_what_was_brought_to_one_place_is_brought_to_the_next(world: World) -> None:
+    hub, feeder, _ = world
+    await feeder.put(domain("a.example", [0]), domain("b.example", [0]))
+    await all_rounds(delivering(hub, Partner(lambda _row: Outcome("refused", "no-such-place"))))
+    assert counted(hub) == {"dead": 2}
+    moved = instance()._replace(destination="elsewhere")
+    with hub.store.engine.begin() as connection:
+        states.enter(connection, [moved], NOW_MS)
+    partner = Partner()
+    await all_rounds(Delivering(hub, moved, partner, Random(1)))
+    assert partner.names == ["a.example", "b.example"]
+    assert counted(hub) == {}
+
+
+async def test_a_row_that_the_connector_stumbles_over_holds_up_no_other(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub, feeder, clock = world
+    names = ["a.example", "bad.example", "c.example"]
+    for name in names:
+        await feeder.put(domain(name, [0]))
+
+    def answer(row: FeedRow) -> Outcome:
+        if row.value == "bad.example":
+            raise KeyError(row.value)
+        return DELIVERED
+
+    partner = Partner(answer)
+    await all_rounds(delivering(hub, partner, push_rows=3))
+    assert (state(hub).went, counted(hub)) == (2, {"pending": 1})
+    assert "bad.example" not in caplog.text
+    assert stix_id("bad.example") in caplog.text
+    await feeder.put(domain("d.example", [0]))
+    clock.now_ms += 60_000
+    await all_rounds(delivering(hub, partner, push_rows=3))
+    assert (state(hub).went, counted(hub)) == (3, {"pending": 1})
+
+
+async def test_a_connector_that_stumbles_over_everything_fails_as_a_whole(world: World) -> None:
+    hub, feeder, _ = world
+    await feeder.put(domain("a.example", [0]), domain("b.example", [0]))
+
+    def answer(row: FeedRow) -> Outcome:
+        raise KeyError(row.value)
+
+    with pytest.raises(KeyError):
+        await delivering(hub, Partner(answer)).round()
+    assert (state(hub).mark, counted(hub)) == (-1, {})
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0])
+async def test_a_pause_that_is_no_time_is_none_or_a_day(world: World, seconds: float) -> None:
+    hub, feeder, clock = world
+    await feeder.put(domain("a.example", [0]))
+    await all_rounds(delivering(hub, Partner(lambda _row: Outcome("retry", "busy", seconds))))
+    with hub.store.engine.begin() as connection:
+        [kept] = states.dead(connection, NAME, 10)
+    assert 0 < kept.next_ms - clock() <= 1.25 * DAY_MS
+
+
+async def test_a_clock_that_is_set_back_holds_up_nothing(world: World) -> None:
+    hub, feeder, clock = world
+    clock.now_ms += 3_650 * DAY_MS
+    await feeder.put(withdrawn("a.example", [0]))
+    suspend(hub, "meadow")  # the agreement ran out by then
+    await all_rounds(delivering(hub, Partner(lambda _row: Outcome("retry", "busy"))))
+    clock.now_ms -= 3_650 * DAY_MS
+    partner = Partner()
+    await all_rounds(delivering(hub, partner))
+    assert len(partner.got) == 1
+
+
 def test_there_is_nothing_to_deliver_for_a_partner_that_nobody_knows(world: World) -> None:
     hub, _, _ = world
     with pytest.raises(Misconfigured):
@@ -363,3 +569,20 @@ async def test_a_file_is_written_when_the_feed_changes_and_not_else(world: World
     clock.now_ms += 2 * DAY_MS  # something ran out
     await turn()
     assert len(place.written) == 3
+
+
+async def test_a_file_into_which_something_came_while_it_was_written_is_written_again(world: World) -> None:
+    """Else one that was cut off, and let in again before the next look, would keep half of it."""
+    hub, feeder, _ = world
+    await feeder.put(domain("a.example", [0]))
+
+    class Slow(Place):
+        async def publish(self, head: Head, pages: AsyncIterator[Sequence[FeedRow]]) -> None:
+            suspend(hub, "meadow", since_ms=None if self.written else 1)
+            await super().publish(head, pages)
+
+    place = Slow()
+    await Publishing(hub, instance(), place, state(hub)).round()
+    suspend(hub, "meadow", since_ms=None)
+    await Publishing(hub, instance(), place, state(hub)).round()
+    assert place.written == [[], ["a.example"]]

@@ -49,9 +49,10 @@ def feeds_hub(
     return hub
 
 
-def suspend(hub: Hub, name: str) -> None:
+def suspend(hub: Hub, name: str, since_ms: int | None = 1) -> None:
+    """None lets it in again."""
     with hub.store.engine.begin() as connection:
-        connection.execute(sa.update(partners).where(partners.c.id == name).values(suspended_ms=1))
+        connection.execute(sa.update(partners).where(partners.c.id == name).values(suspended_ms=since_ms))
 
 
 def key_of(name: str) -> bytes:
