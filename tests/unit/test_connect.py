@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -15,16 +16,22 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from connectors.base import DELIVERED, Manifest, Outcome, Pulled, Settings, Tools
 from schemas.errors import PartnerFailed
 from schemas.feed import FeedRow
 from schemas.withdrawal import Withdrawal
 from services import connect, connect_http
+from services import connector_states as states
 from services.accept.door import Door
 from services.connect import ConnectService
+from services.connector_states import DAY_MS
 from services.hub import Hub
+from services.instances import read_instances
 from services.problems import problem_documents
+from services.share import deliver
 from services.tables import submissions
 from services.tokens import Authenticator
 from tests.fakes import NOW_MS, agreement, bearer, rows, token_for
@@ -47,6 +54,13 @@ class World:
     opened: int = 0
     closed: int = 0
     hang: bool = False
+    stubborn: bool = False
+    close_fault: Callable[[], BaseException | None] = lambda: None
+
+    async def closing(self) -> None:
+        self.closed += 1
+        if error := self.close_fault():
+            raise error
 
     def manifests(self) -> dict[str, Manifest]:
         world = self
@@ -55,13 +69,16 @@ class World:
             async def push(self, given: Sequence[FeedRow]) -> Sequence[Outcome]:
                 if world.hang:
                     await asyncio.Event().wait()
+                while world.stubborn:
+                    with suppress(asyncio.CancelledError):
+                        await asyncio.sleep(0.05)
                 if error := world.fault():
                     raise error
                 world.pushed += [row.value for row in given]
                 return [DELIVERED] * len(given)
 
             async def close(self) -> None:
-                world.closed += 1
+                await world.closing()
 
         class Puller:
             async def pull(self, checkpoint: Mapping[str, Any]) -> AsyncGenerator[Pulled]:
@@ -72,7 +89,7 @@ class World:
                     raise error
 
             async def close(self) -> None:
-                world.closed += 1
+                await world.closing()
 
         async def push(_settings: Any, _tools: Tools) -> Pusher:
             world.opened += 1
@@ -206,6 +223,10 @@ async def accept(client: TestClient[web.Request, web.Application], name: str) ->
         (ValueError(SECRET), "connector-error"),
         (RecursionError(SECRET), "connector-error"),
         (MemoryError(SECRET), "connector-error"),
+        (asyncio.CancelledError(SECRET), "connector-error"),
+        (BaseExceptionGroup(SECRET, [asyncio.CancelledError(SECRET)]), "connector-error"),
+        (SystemExit(SECRET), "connector-error"),
+        (OperationalError(SECRET, {}, ValueError(SECRET)), "connector-error"),
     ],
 )
 async def test_a_failure_is_a_state_with_what_to_do_and_later_tries(
@@ -238,6 +259,101 @@ async def test_a_failure_is_a_state_with_what_to_do_and_later_tries(
         assert (healed["failures"], healed["problem"]) == (0, None)
     assert SECRET not in caplog.text
     assert SECRET not in json.dumps(last)
+
+
+async def test_how_it_closes_changes_nothing_about_how_it_went(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.close_fault = lambda: ValueError(SECRET)
+    world.fault = lambda: PartnerFailed("tls-invalid", "its certificate is not valid")
+    world.file.write_text(table("in", partner="kestrel", does="pull"))
+    async with world.running():
+        assert (await world.health("in", "failing"))["problem"]["code"] == "tls-invalid"
+        world.fault = lambda: None
+        world.clock[0] += 10_000_000
+        async with staff(world) as client:
+            await client.post("/api/v1/connectors/in/run")
+        await world.health("in", "idle")
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("how", ["close", "stubborn"])
+async def test_no_connector_holds_up_the_end_or_the_others(
+    world: World, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that raises instead of being cancelled, and one that does not let itself be cancelled at all."""
+    monkeypatch.setattr(connect, "END_SECONDS", 0.2)
+    monkeypatch.setattr(deliver, "END_SECONDS", 0.1)
+    await Feeder(world.hub).put(domain("a.example", [0]))
+    world.hang, world.stubborn = how == "close", how == "stubborn"
+    world.close_fault = lambda: ValueError(SECRET)
+    out = table("out", partner="meadow", does="push")
+    world.file.write_text(out)
+    loop = asyncio.get_running_loop()
+    async with world.running(), staff(world) as client:
+        await accept(client, "out")
+        await world.health("out", "running")
+        await asyncio.sleep(0.05)
+        world.file.write_text(out + "every_seconds = 7\n" + table("in", partner="kestrel", does="pull"))
+        await world.health("in", "idle")
+        ending = loop.time()
+    assert loop.time() - ending < 3
+    world.stubborn = False
+    await asyncio.sleep(0.1)
+
+
+async def test_what_was_let_start_is_what_runs(world: World) -> None:
+    """The file says another place already, which staff had let it send to; what runs knows the old one still."""
+    await Feeder(world.hub).put(domain("a.example", [0]))
+    world.file.write_text(table("out", partner="meadow", does="push", url="https://old.example"))
+    async with world.running():
+        await world.health("out", "waits")
+        monday = read_instances(world.file, world.manifests())["out"]
+        new = monday._replace(destination="f" * 64)
+
+        def change(connection: Connection) -> None:
+            states.enter(connection, [new], NOW_MS)
+            states.change(connection, "out", accepted=new.destination, health="new", asked_ms=NOW_MS + 9)
+
+        await world.hub.store.write(change)
+        await asyncio.sleep(0.3)
+    assert (world.opened, world.pushed) == (0, [])
+
+
+async def test_what_waited_for_a_day_is_tried_before_it_is_given_up(world: World) -> None:
+    await Feeder(world.hub).put(domain("a.example", [0]))
+    world.fault = lambda: PartnerFailed("unreachable", "it can't be reached")
+    world.file.write_text(table("out", partner="meadow", does="push"))
+    async with world.running(), staff(world) as client:
+        await accept(client, "out")
+        await world.health("out", "failing")
+    world.clock[0] = time.time_ns() // 1_000_000 + 2 * DAY_MS  # the feed goes by the real time
+    world.fault = lambda: None
+    async with world.running():
+        state = await world.health("out", "idle")
+    assert (state["dead"], world.pushed) == (0, ["a.example"])
+
+
+@pytest.mark.parametrize("change", ["schedule", "clock"])
+async def test_a_time_that_is_too_far_away_is_none(world: World, change: str) -> None:
+    long = 7 * 86_400 if change == "schedule" else 60
+    if change == "clock":
+        world.clock[0] += 3_650 * DAY_MS
+    world.file.write_text(table("in", partner="kestrel", does="pull", every_seconds=long))
+    async with world.running():
+        await world.until(lambda: done(world))
+        runs = world.opened
+        world.clock[0] = NOW_MS + 120_000
+        world.file.write_text(table("in", partner="kestrel", does="pull", every_seconds=61))
+
+        async def again() -> bool:
+            return world.opened > runs
+
+        await world.until(again)
+
+
+async def done(world: World) -> bool:
+    return "in" in (found := await world.states()) and found["in"]["health"] in ("idle", "failing")
 
 
 async def test_a_partner_s_wish_to_be_left_alone_is_heard(world: World) -> None:
@@ -341,6 +457,26 @@ async def test_a_file_that_is_wrong_changes_nothing_and_is_said_to_be(world: Wor
             return not await told()
 
         await world.until(mended)
+
+
+async def test_a_file_that_overwhelms_its_reader_ends_nobody(world: World) -> None:
+    world.file.write_text(table("in", partner="kestrel", does="pull", every_seconds=1))
+    async with world.running():
+        await world.health("in", "idle")
+        world.file.write_text("x = " + "[" * 20_000)
+
+        async def told() -> bool:
+            return bool((await world.hub.store.read(connect_http.overview))["problem"])
+
+        await world.until(told)
+        world.clock[0] += 10_000
+        async with staff(world) as client:
+            asked_ms = (await (await client.post("/api/v1/connectors/in/run")).json())["asked_ms"]
+
+        async def ran() -> bool:
+            return bool((await world.states())["in"]["done_ms"] >= asked_ms)
+
+        await world.until(ran)
 
 
 async def test_staff_only(world: World) -> None:
