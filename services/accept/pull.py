@@ -7,12 +7,14 @@ changes nothing: what a source says twice is one word.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from contextlib import aclosing
 
 from sqlalchemy import Connection
 
 from connectors.base import MAX_BODY_BYTES, Pulled, Puller
+from schemas.agreement import Agreement
 from schemas.errors import BodyRefused, Misconfigured, PartnerFailed
 from services import connector_states as states
 from services.accept.door import Door, Given
@@ -21,6 +23,7 @@ from services.hub import Hub
 from services.instances import Instance
 
 PIECE_SECONDS = 900
+MAX_FEED_CHARS = 100
 MAX_CHECKPOINT_BYTES = 4 * 1024 * 1024
 
 
@@ -37,15 +40,7 @@ class Pulling:
     async def round(self) -> bool:
         """Fetches all that is new; false, since then there is no more. Raises `PartnerFailed`, and `RequestRefused`
         where the partner's agreement lets it contribute nothing now."""
-        agreement = self._hub.directory.agreements.get(self._instance.partner)
-        if agreement is None:
-            raise Misconfigured(
-                "partner-unknown",
-                f"there is no partner {self._instance.partner!r}",
-                where=self._instance.name,
-                hint="`tocsin partner list` shows the ids",
-            )
-        await self._door.check_contributes(agreement)
+        await self._agreement()
         async with aclosing(self._puller.pull(json.loads(self._checkpoint or "{}"))) as pieces:
             while True:
                 try:
@@ -56,6 +51,19 @@ class Pulling:
                 if piece is None:
                     return False
                 await self._take(piece)
+
+    async def _agreement(self) -> Agreement:
+        """Looked at for each piece: a fetch may take hours, and its partner be suspended meanwhile."""
+        agreement = self._hub.directory.agreements.get(self._instance.partner)
+        if agreement is None:
+            raise Misconfigured(
+                "partner-unknown",
+                f"there is no partner {self._instance.partner!r}",
+                where=self._instance.name,
+                hint="`tocsin partner list` shows the ids",
+            )
+        await self._door.check_contributes(agreement)
+        return agreement
 
     async def _take(self, piece: Pulled) -> None:
         taken = refused = 0
@@ -71,23 +79,23 @@ class Pulling:
             self._checkpoint = json.dumps(piece.checkpoint)
             if len(self._checkpoint) > MAX_CHECKPOINT_BYTES:
                 raise PartnerFailed("checkpoint-too-large", "the connector wants too much kept")
-        name, checkpoint = self._instance.name, self._checkpoint
+        checkpoint = self._checkpoint
 
         def work(connection: Connection) -> None:
-            states.change(connection, name, checkpoint=checkpoint)
-            states.add_to(connection, name, went=taken, refused=refused)
+            if (state := states.held(connection, self._instance)) is not None:
+                states.change(connection, state.name, checkpoint=checkpoint)
+                states.add_to(connection, state.name, went=taken, refused=refused)
 
         await self._hub.store.write(work)
 
     async def _submit(self, piece: Pulled) -> tuple[int, int]:
         """How many items were taken and refused. What can't be taken as a whole is kept among the rejected, and
         what comes after it is fetched all the same."""
-        agreement = self._hub.directory.agreements[self._instance.partner]
+        agreement = await self._agreement()
         if agreement.contributes is not None:  # whether it is a snapshot is said by what fetched it
             contributes = agreement.contributes.model_copy(update={"snapshot": piece.snapshot})
             agreement = agreement.model_copy(update={"contributes": contributes})
-        feed = (piece.feed or piece.filename)[:100] or self._instance.name
-        given = Given(piece.body, piece.media_type, piece.filename, feed)
+        given = Given(piece.body, piece.media_type, piece.filename, feed_name(self._instance.name, piece))
         try:
             _, packed = await self._door.take(agreement, given)
         except BodyRefused:
@@ -96,3 +104,13 @@ class Pulling:
 
     async def give_up(self) -> None:
         """There is nothing to give up: what was not fetched is still there."""
+
+
+def feed_name(connector: str, piece: Pulled) -> str:
+    """The connector's own: feeds that have the same name at two of them must not withdraw each other's items, nor
+    those whose long names only begin alike."""
+    name = f"{connector}/{piece.feed or piece.filename}".rstrip("/")
+    if len(name) <= MAX_FEED_CHARS:
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{name[: MAX_FEED_CHARS - 17]}#{digest}"

@@ -6,12 +6,12 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -25,6 +25,7 @@ from schemas.feed import FeedRow
 from schemas.withdrawal import Withdrawal
 from services import connect, connect_http
 from services import connector_states as states
+from services.accept import pull
 from services.accept.door import Door
 from services.connect import ConnectService
 from services.connector_states import DAY_MS
@@ -32,10 +33,10 @@ from services.hub import Hub
 from services.instances import read_instances
 from services.problems import problem_documents
 from services.share import deliver
-from services.tables import submissions
+from services.tables import connectors, snapshots, submissions
 from services.tokens import Authenticator
 from tests.fakes import NOW_MS, agreement, bearer, rows, token_for
-from tests.unit.share.world import RECEIVES, Feeder, domain, feeds_hub
+from tests.unit.share.world import RECEIVES, Feeder, domain, feeds_hub, suspend
 
 SECRET = "hunter2-and-more"
 
@@ -407,6 +408,62 @@ async def test_whether_a_piece_is_a_snapshot_is_said_by_the_piece(world: World) 
             return len(await rows(world.hub, submissions)) >= 4
 
         await world.until(two_more)
+
+
+async def test_feeds_of_two_connectors_do_not_withdraw_each_other_s_items(world: World) -> None:
+    world.pieces = [Pulled(bundle("a.example"), "text/csv", "a.csv", feed="f", snapshot=True)]
+    world.file.write_text(table("one", partner="kestrel", does="pull"))
+    async with world.running():
+        await world.health("one", "idle")
+        world.pieces = [Pulled(bundle("b.example"), "text/csv", "a.csv", feed="f", snapshot=True)]
+        world.file.write_text(table("two", partner="kestrel", does="pull"))
+        await world.health("two", "idle")
+    assert len(await rows(world.hub, snapshots)) == 2  # the second in the place of the first would be one
+
+
+def test_the_names_of_feeds_are_told_apart_by_all_of_them() -> None:
+    long = "https://feeds.example/" + "x" * 200
+    names = {pull.feed_name("in", Pulled(feed=feed)) for feed in (long + "1", long + "2", "", "f")}
+    assert len(names) == 4
+    assert max(map(len, names)) <= 100
+
+
+@pytest.mark.parametrize("how", ["suspended", "gone"])
+async def test_who_may_not_contribute_any_more_brings_nothing_more_in(world: World, how: str) -> None:
+    """In the middle of a fetch, which may take hours."""
+    directory = world.hub.directory
+
+    def cut_off() -> bytes:
+        if how == "suspended":
+            suspend(world.hub, "kestrel")
+        else:
+            world.hub.directory = replace(directory, agreements={"meadow": directory.agreements["meadow"]})
+        return bundle("b.example")
+
+    class Pieces(list[Pulled]):
+        def __iter__(self) -> Iterator[Pulled]:
+            yield Pulled(bundle("a.example"), "text/csv", "a.csv", checkpoint={"page": 1})
+            yield Pulled(cut_off(), "text/csv", "b.csv", checkpoint={"page": 2})
+
+    world.pieces = Pieces()
+    world.file.write_text(table("in", partner="kestrel", does="pull"))
+    async with world.running():
+        state = await world.health("in", "failing")
+    assert state["problem"]["code"] in ("partner-unknown", "agreement-not-in-force")
+    assert [row.taken for row in await rows(world.hub, submissions)] == [1]
+
+
+async def test_a_checkpoint_is_nothing_to_whoever_has_the_name_now(world: World) -> None:
+    world.file.write_text(table("in", partner="kestrel", does="pull"))
+    mine = read_instances(world.file, world.manifests())["in"]
+    with world.hub.store.engine.begin() as connection:
+        states.enter(connection, [mine], NOW_MS)
+        [before] = states.states(connection)
+        states.enter(connection, [mine._replace(partner="meadow")], NOW_MS)
+    puller = await world.manifests()["made-up"].pull(None, cast("Tools", None))  # type: ignore[misc]
+    world.pieces = [Pulled(bundle("a.example"), "text/csv", "a.csv", checkpoint={"page": 1})]
+    await pull.Pulling(world.hub, mine, puller, before, Door(world.hub, lambda: None)).round()
+    assert [(row.checkpoint, row.went) for row in await rows(world.hub, connectors)] == [("", 0)]
 
 
 async def test_what_a_source_deleted_is_withdrawn(world: World) -> None:
