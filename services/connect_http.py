@@ -13,6 +13,7 @@ from schemas.errors import clip
 from services import connector_states as states
 from services.connector_states import Delivery, State
 from services.hub import Hub
+from services.instances import is_name
 from services.problems import RequestRefused
 from services.tables import facts
 from services.tokens import Authenticator
@@ -55,6 +56,14 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None
 
         def work(connection: Connection) -> Document:
             found = _known(connection, name)
+            if found.health == "off":
+                raise RequestRefused(
+                    409,
+                    "connector-off",
+                    f"{name} is not set up any more",
+                    where="name",
+                    hint="put it into the connectors' file, and leave out `off = true`",
+                )
             if not found.may_start:
                 raise RequestRefused(
                     409,
@@ -120,7 +129,7 @@ def overview(connection: Connection) -> Document:
 
 
 def _known(connection: Connection, name: str) -> State:
-    found = states.state(connection, name)
+    found = states.state(connection, name) if is_name(name) else None
     if found is None:
         raise RequestRefused(
             404,

@@ -17,8 +17,8 @@ from services.instances import Instance
 from services.positions import upsert
 from services.tables import connectors, deliveries
 
-Health = Literal["new", "waits", "running", "idle", "failing"]
-"""`waits`: staff have not let it start. `new`: it has not run yet."""
+Health = Literal["new", "waits", "running", "idle", "failing", "off"]
+"""`waits`: staff have not let it start. `new`: it has not run yet. `off`: it is not set up any more."""
 
 
 class State(NamedTuple):
@@ -58,8 +58,12 @@ def may_start(destination: str, accepted: str) -> bool:
 
 
 def enter(connection: Connection, instances: Iterable[Instance], now_ms: int) -> None:
-    """Makes the rows fit what is set up: new ones are entered; those of others stay, since they may come back."""
+    """Makes the rows fit what is set up: new ones are entered; those of others are `off`, and may come back."""
+    instances = list(instances)
     known = {row.name: row for row in connection.execute(sa.select(connectors))}
+    for name in known.keys() - {one.name for one in instances}:
+        if known[name].health != "off":
+            change(connection, name, health="off", since_ms=now_ms, failures=0, problem="")
     for one in instances:
         said: dict[str, Any] = {
             "connector": one.manifest.name,
@@ -75,6 +79,8 @@ def enter(connection: Connection, instances: Iterable[Instance], now_ms: int) ->
             connection.execute(connectors.insert().values(name=one.name, **said, **fresh))
             continue
         another = any(getattr(before, field) != value for field, value in said.items())
+        if before.health == "off":
+            said |= {"health": "new", "since_ms": now_ms}
         if another:  # its progress is none of this one's: what was brought to one place is not at the other
             said |= {"checkpoint": "", "mark": -1, "failures": 0, "next_ms": 0, "health": "new", "problem": ""}
             said |= {"since_ms": now_ms, "done_ms": 0, "went": 0, "refused": 0}

@@ -13,6 +13,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from connectors.base import Manifest, Settings
+from connectors.http import place as place_of
 from schemas.agreement import line_of
 from schemas.errors import Misconfigured, clip
 
@@ -64,6 +65,10 @@ def read_instances(file: Path, connectors: Mapping[str, Manifest]) -> Mapping[st
         raise Misconfigured(
             "not-toml", f"this is not TOML: {error}", where=str(file), hint="mend the place it names"
         ) from None
+    except RecursionError:
+        raise Misconfigured(
+            "not-toml", "this is nested too deeply", where=str(file), hint="look for [[[ in it"
+        ) from None
     found = {}
     for name, table in document.items():
         instance = _instance(name, table, f"{file}:{line_of([name], text)}", connectors, file, text)
@@ -72,9 +77,15 @@ def read_instances(file: Path, connectors: Mapping[str, Manifest]) -> Mapping[st
     return MappingProxyType(found)
 
 
+def is_name(text: str) -> bool:
+    """Whether a connector can be called that."""
+    return text.isascii() and text.replace("-", "").replace("_", "").isalnum() and len(text) <= 64
+
+
 def _text(file: Path) -> str:
     try:
-        raw = file.read_bytes()
+        with file.open("rb") as stream:
+            raw = stream.read(MAX_FILE_BYTES + 1)
         if len(raw) <= MAX_FILE_BYTES:
             return raw.decode("utf-8")
         what = f"it has more than {MAX_FILE_BYTES:,} bytes"
@@ -93,7 +104,7 @@ def _instance(
         raise Misconfigured(
             "connector-invalid", f"{clip(name)} is no table", where=where, hint=f"write [{clip(name)}] above it"
         )
-    if not (name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= 64):
+    if not is_name(name):
         raise Misconfigured(
             "connector-invalid",
             f"{clip(name)!r} can't be a connector's name",
@@ -155,8 +166,11 @@ def _checked(model: Any, table: Mapping[str, Any], name: str, file: Path, text: 
 
 
 def _digest(manifest: Manifest, common: _Common, settings: Settings) -> str:
-    """By what one sees that it would send to another place, or another partner's things."""
+    """By what one sees that it would send to another place, or another partner's things. What `destination` leaves
+    out counts too where it is a host, or says who is believed to be one; where it names nothing, all counts."""
     values = settings.model_dump(mode="json")
-    place = {name: values.get(name) for name in manifest.destination}
-    parts = [manifest.name, common.partner, common.does, common.private, place]
+    place = {name: values[name] for name in manifest.destination or values}
+    ca_file = None if common.ca_file is None else str(common.ca_file)
+    hosts = sorted({place_of(url) for url in manifest.hosts(settings)})
+    parts = [manifest.name, common.partner, common.does, common.private, ca_file, hosts, place]
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -18,6 +18,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
+from yarl import URL
 
 from connectors.base import DELIVERED, Manifest, Outcome, Pulled, Settings, Tools
 from schemas.errors import PartnerFailed
@@ -138,12 +139,22 @@ def table(name: str, **values: Any) -> str:
     return "\n".join([f"[{name}]", *lines, ""])
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_world(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    url = str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else ""
+    return _world(tmp_path, monkeypatch, url)
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return _world(tmp_path, monkeypatch)
+
+
+def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str = "") -> World:
     monkeypatch.setattr(connect, "LOOK_SECONDS", 0.02)
     clock = [NOW_MS]
     partners = [agreement("meadow", receives=RECEIVES), agreement("kestrel", contributes=CONTRIBUTES)]
-    hub = feeds_hub(tmp_path, partners, clock=lambda: clock[0])
+    hub = feeds_hub(tmp_path, partners, clock=lambda: clock[0], database=url)
     hub.settings = hub.settings.model_copy(update={"connectors": tmp_path / "connectors.toml"})
     return World(hub, tmp_path / "connectors.toml", clock)
 
@@ -536,7 +547,25 @@ async def test_a_file_that_overwhelms_its_reader_ends_nobody(world: World) -> No
         await world.until(ran)
 
 
-async def test_staff_only(world: World) -> None:
+async def test_what_is_not_set_up_any_more_is_off_and_may_come_back(world: World) -> None:
+    world.fault = lambda: PartnerFailed("slow", "it did not answer in time")
+    text = table("in", partner="kestrel", does="pull")
+    world.file.write_text(text)
+    async with world.running(), staff(world) as client:
+        await world.health("in", "failing")
+        world.file.write_text(text + "off = true")
+        shown = await world.health("in", "off")
+        assert (shown["problem"], shown["failures"]) == (None, 0)
+        refused = await client.post("/api/v1/connectors/in/run")
+        assert (refused.status, (await refused.json())["code"]) == (409, "connector-off")
+        world.fault = lambda: None
+        world.clock[0] += 10_000
+        world.file.write_text(text)
+        await world.health("in", "idle")
+
+
+async def test_staff_only(either_world: World) -> None:
+    world = either_world
     app = web.Application(middlewares=[problem_documents])
     connect_http.attach(app, world.hub, Authenticator(world.hub.store, world.hub.clock))
     paths = [("GET", ""), ("GET", "/x"), ("POST", "/x/run"), ("POST", "/x/acceptance"), ("POST", "/x/retry")]
@@ -546,6 +575,8 @@ async def test_staff_only(world: World) -> None:
             assert answer.status == 404, path
             assert (await answer.json())["code"] == "not-found"
     async with staff(world) as client:
-        for method, path in paths[1:]:
-            answer = await client.request(method, f"/api/v1/connectors{path}")
-            assert (answer.status, (await answer.json())["code"]) == (404, "connector-unknown"), path
+        for name in ("x", "a%00b", "%F0%9F%A6%A2", "x" * 4_000, "%2e%2e", "a%2Fb"):
+            for method, path in paths[1:]:
+                url = URL(f"/api/v1/connectors{path.replace('x', name)}", encoded=True)
+                answer = await client.request(method, url)
+                assert (answer.status, (await answer.json())["code"]) == (404, "connector-unknown"), (path, name)

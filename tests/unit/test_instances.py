@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from connectors.base import Manifest, Settings
 from connectors.registry import CONNECTORS
 from schemas.errors import Misconfigured
 from services.instances import Instance, read_instances
@@ -49,6 +51,7 @@ def test_what_is_off_is_left_out(tmp_path: Path) -> None:
     ("text", "code", "said"),
     [
         ("x = ", "not-toml", "mend"),
+        ("x = " + "[" * 20_000, "not-toml", "nested"),
         ("out = 3", "connector-invalid", "no table"),
         ("['o ut']\nconnector = 'sample'", "connector-invalid", "can't be a connector's name"),
         (GOOD.replace('connector = "sample"', 'connector = "samples"'), "connector-unknown", "sample"),
@@ -96,3 +99,55 @@ def test_another_place_is_another_destination(tmp_path: Path, change: tuple[str,
 
 def test_nothing_that_comes_in_has_a_destination(tmp_path: Path) -> None:
     assert read(tmp_path, GOOD.replace('"push"', '"pull"'))["out"].destination == ""
+
+
+def made_up(**options: Any) -> Manifest:
+    return Manifest("sample", "", Elsewhere, hosts=lambda settings: (settings.url,), push=_open, **options)
+
+
+class Elsewhere(Settings):
+    url: str = "https://hook.example/a"
+    table: str = "first"
+    rows: int = 1
+
+
+async def _open(_settings: Any, _tools: Any) -> None: ...
+
+
+PLACE = """
+[out]
+connector = "sample"
+partner = "meadow"
+"""
+
+
+@pytest.mark.parametrize(
+    ("manifest", "line", "is_other"),
+    [
+        (made_up(destination=("table",)), "rows = 2", False),
+        (made_up(destination=("table",)), 'table = "second"', True),
+        (made_up(destination=("table",)), 'url = "https://hook.example/b"', False),
+        (made_up(destination=("table",)), 'url = "https://hock.example/a"', True),
+        (made_up(destination=("table",)), 'ca_file = "/etc/theirs.pem"', True),
+        (made_up(destination=("table",)), "private = true", True),
+        (made_up(), "rows = 2", True),  # it names nothing that decides
+    ],
+)
+def test_where_it_sends_is_told_from_all_that_decides_it(
+    tmp_path: Path, manifest: Manifest, line: str, is_other: bool
+) -> None:
+    file = tmp_path / "connectors.toml"
+
+    def destination(text: str) -> str:
+        file.write_text(text)
+        return read_instances(file, {"sample": manifest})["out"].destination
+
+    assert (destination(PLACE) != destination(PLACE + line)) == is_other
+
+
+@pytest.mark.parametrize("manifest", CONNECTORS.values(), ids=lambda manifest: str(manifest.name))
+def test_what_sends_says_where_to(manifest: Manifest) -> None:
+    """A name that is none of its settings would be no word on where things go."""
+    assert set(manifest.destination) <= set(manifest.settings.model_fields)
+    if manifest.push or manifest.publish:
+        assert manifest.destination
