@@ -56,10 +56,11 @@ class Outcome(NamedTuple):
     """What became of one row. `reason` is a code (kebab-case) and never quotes anything that was sent.
 
     `refused`: the partner's system will never take it as it is. `retry`: later, after `after_seconds` if it said
-    so. `nothing`: this connector has nothing to say of such a row.
+    so. `wait`: nothing is wrong, its turn is in `after_seconds`; it is asked again after a day at most. `nothing`:
+    this connector has nothing to say of such a row.
     """
 
-    state: Literal["delivered", "refused", "retry", "nothing"]
+    state: Literal["delivered", "refused", "retry", "wait", "nothing"]
     reason: str = ""
     after_seconds: float = 0
 

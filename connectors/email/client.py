@@ -125,7 +125,7 @@ class EmailPusher:
         outcome = await self._send(going, now_ms) if going else DELIVERED
         if due and going and outcome == DELIVERED:
             self._due_ms = now_ms + int(self._settings.every_hours * HOUR_MS)
-        later = Outcome("retry", "digest-later", max(self._due_ms - now_ms, 0) / 1000)
+        later = Outcome("wait", "digest-later", max(self._due_ms - now_ms, 0) / 1000)
         return [outcome if due or goes_at_once(row) else later for row in rows]
 
     async def _send(self, rows: Sequence[FeedRow], now_ms: int) -> Outcome:

@@ -213,7 +213,7 @@ class Delivering:
         kept = [
             self._left(row, outcome, batch.before.get(row.stix_id), now_ms)
             for row, outcome in pairs
-            if outcome.state in ("retry", "refused")
+            if outcome.state in ("retry", "refused", "wait")
         ]
         # what went out of turn must be known until the mark has passed it
         mark = state.mark if batch.mark is None else batch.mark
@@ -239,6 +239,9 @@ class Delivering:
 
     def _left(self, row: FeedRow, outcome: Outcome, before: Delivery | None, now_ms: int) -> Delivery:
         """What is kept of a row that did not go through."""
+        if outcome.state == "wait":
+            turn_ms = now_ms + states.wished_ms(outcome.after_seconds)
+            return Delivery(row.stix_id, row.added, row.live, "pending", 0, turn_ms, turn_ms, outcome.reason[:100])
         again = before is not None and before.added == row.added and before.standing == "pending"
         first_ms = before.first_ms if before is not None and again else now_ms
         tries = (before.tries if before is not None and again else 0) + 1

@@ -200,6 +200,23 @@ async def test_it_is_given_up_after_a_day_and_can_be_tried_again(world: World) -
     assert counted(hub) == {}
 
 
+async def test_what_waits_for_its_turn_is_not_given_up(world: World) -> None:
+    hub, feeder, clock = world
+    await feeder.put(domain("a.example", [0]))
+    partner = Partner(lambda _row: Outcome("wait", "digest-later", 7 * 86_400))
+    for days in range(7):
+        await all_rounds(delivering(hub, partner))
+        assert (len(partner.got), counted(hub)) == (days + 1, {"pending": 1})
+        clock.now_ms += DAY_MS
+    partner.answer = lambda _row: Outcome("retry", "busy")  # only now does its day begin
+    await delivering(hub, partner).round()
+    assert (len(partner.got), counted(hub)) == (8, {"pending": 1})
+    partner.answer = lambda _row: DELIVERED
+    clock.now_ms += DAY_MS // 2
+    await all_rounds(delivering(hub, partner))
+    assert (len(partner.got), counted(hub)) == (9, {})
+
+
 @pytest.mark.parametrize("outcome", ["refused", "retry"])
 async def test_a_withdrawal_is_never_given_up(world: World, outcome: Any) -> None:
     hub, feeder, clock = world

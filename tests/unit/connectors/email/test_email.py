@@ -140,9 +140,9 @@ async def test_between_digests_only_what_can_not_wait_goes(tmp_path: Path) -> No
     async with email_world(tmp_path, clock=clock, every_hours=24) as world:
         pusher = await world.pusher()
         assert await pusher.push([calm]) == [DELIVERED]
-        later = Outcome("retry", "digest-later", 23 * 3600)
+        later = Outcome("wait", "digest-later", 23 * 3600)
         assert await pusher.push([calm, urgent, gone]) == [later, DELIVERED, DELIVERED]
-        assert await pusher.push([calm]) == [Outcome("retry", "digest-later", 22 * 3600)]
+        assert await pusher.push([calm]) == [Outcome("wait", "digest-later", 22 * 3600)]
         assert len(server(world).messages) == 2
         assert await pusher.push([calm]) == [DELIVERED]
         assert len(server(world).messages) == 3
