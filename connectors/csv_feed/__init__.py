@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from connectors.access import EncryptedUrl
 from connectors.base import Manifest, Settings
 from connectors.csv_feed import client
 
@@ -19,7 +20,7 @@ class CsvFeedSettings(Settings):
     at most `max_bytes`, and as a snapshot 64 MiB.
     """
 
-    url: str | None = None
+    url: EncryptedUrl | None = None
     file: Path | None = None
     snapshot: bool = False
     about: str = ""

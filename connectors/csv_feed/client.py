@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from aiohttp import hdrs
 
 from connectors import slices
+from connectors.access import token_of
 from connectors.base import Checkpoint, Pulled, Tools
 from connectors.csv_feed import mapping
 from connectors.fetch import Place, Stamp, fetch, opened
@@ -63,7 +64,7 @@ class CsvFeedPuller:
         self._delimiter = settings.delimiter.encode()
         self._headers: Mapping[str, str] | None = None
         if settings.token_file is not None:
-            token = tools.secret(settings.token_file).decode("latin-1")
+            token = token_of(tools.secret(settings.token_file), str(settings.token_file))
             self._headers = {hdrs.AUTHORIZATION: f"Bearer {token}"}
 
     async def pull(self, checkpoint: Mapping[str, Any]) -> AsyncGenerator[Pulled]:

@@ -12,6 +12,7 @@ from aiohttp import hdrs
 from pydantic import BaseModel, ConfigDict
 
 from connectors import slices
+from connectors.access import token_of
 from connectors.base import Checkpoint, Pulled, Tools
 from connectors.fetch import Stamp, fetch, origin, refuse
 from connectors.misp import pull_mapping as mapping
@@ -223,7 +224,7 @@ class _Rest:
         self._settings = settings
         self._url = (settings.url or "").rstrip("/")
         self._http = tools.http
-        key = tools.secret(settings.key_file).decode("latin-1") if settings.key_file is not None else ""
+        key = token_of(tools.secret(settings.key_file), str(settings.key_file)) if settings.key_file else ""
         self._headers = {
             str(hdrs.AUTHORIZATION): key,
             str(hdrs.ACCEPT): slices.JSON,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
+from connectors.access import EncryptedUrl
 from connectors.base import Settings
 
 
@@ -20,9 +21,9 @@ class MispPullSettings(Settings):
     the list of all events is looked through for it.
     """
 
-    url: str | None = None
+    url: EncryptedUrl | None = None
     key_file: Path | None = None
-    feed: str | None = None
+    feed: EncryptedUrl | None = None
     published: bool = True
     filters: dict[str, Any] = Field(default_factory=dict)
     gone_hours: Annotated[float, Field(ge=0, le=24 * 90)] = 24

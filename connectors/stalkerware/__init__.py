@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from connectors.access import EncryptedUrl
 from connectors.base import Manifest, Settings
 from connectors.stalkerware import client
 
@@ -16,7 +17,7 @@ URL = "https://raw.githubusercontent.com/AssoEchap/stalkerware-indicators/master
 class StalkerwareSettings(Settings):
     """`url` is where the `ioc.yaml` is; `file` one that is here."""
 
-    url: str = URL
+    url: EncryptedUrl = URL
     file: Path | None = None
 
     @model_validator(mode="after")

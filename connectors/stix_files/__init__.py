@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from connectors.access import EncryptedUrl
 from connectors.base import Manifest, Settings
 from connectors.stix_files import client, mapping
 
@@ -20,8 +21,8 @@ class StixFilesSettings(Settings):
     `index`. A file has at most `max_bytes`.
     """
 
-    url: str | None = None
-    index: str | None = None
+    url: EncryptedUrl | None = None
+    index: EncryptedUrl | None = None
     folder: Path | None = None
     suffixes: tuple[str, ...] = (".json", ".stix", ".stix2")
     snapshot: bool = False

@@ -11,6 +11,7 @@ from aiohttp import hdrs
 from pydantic import BaseModel, ConfigDict
 
 from connectors import slices
+from connectors.access import token_of
 from connectors.base import Checkpoint, Pulled, Tools
 from connectors.fetch import Place, Stamp, fetch, origin
 from connectors.stix_files import mapping
@@ -65,7 +66,7 @@ class StixFilesPuller:
         self._tools = tools
         self._headers: Mapping[str, str] | None = None
         if settings.token_file is not None:
-            token = tools.secret(settings.token_file).decode("latin-1")
+            token = token_of(tools.secret(settings.token_file), str(settings.token_file))
             self._headers = {hdrs.AUTHORIZATION: f"Bearer {token}"}
 
     async def pull(self, checkpoint: Mapping[str, Any]) -> AsyncGenerator[Pulled]:

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from connectors.access import EncryptedUrl
 from connectors.base import Manifest, Settings
 from connectors.taxii import client
 
@@ -20,7 +21,7 @@ class TaxiiSettings(Settings):
     objects.
     """
 
-    url: str
+    url: EncryptedUrl
     collections: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     token_file: Path | None = None

@@ -13,6 +13,7 @@ from aiohttp import hdrs
 from pydantic import BaseModel, ConfigDict, Field
 
 from connectors import slices
+from connectors.access import token_of
 from connectors.base import Checkpoint, Pulled, Tools
 from connectors.fetch import origin, refuse
 from connectors.http import Answer
@@ -90,7 +91,8 @@ class Walks(Checkpoint):
 async def open_puller(settings: _Settings, tools: Tools) -> TaxiiPuller:
     headers: dict[str, str] = {hdrs.ACCEPT: mapping.ACCEPT}
     if settings.token_file is not None:
-        headers[hdrs.AUTHORIZATION] = f"Bearer {tools.secret(settings.token_file).decode('latin-1')}"
+        token = token_of(tools.secret(settings.token_file), str(settings.token_file))
+        headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
     elif settings.password_file is not None:
         pair = settings.user.encode() + b":" + tools.secret(settings.password_file)
         headers[hdrs.AUTHORIZATION] = f"Basic {b64encode(pair).decode()}"

@@ -198,7 +198,44 @@ async def _huge_misp(request: web.Request) -> web.StreamResponse:
     return web.Response(body=orjson.dumps({"Event": misp_event(number, attributes=100, comment="x" * 100_000)}))
 
 
+# --- measurements -------------------------------------------------------------------------------------------------
+
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures" / "connectors"
+
+
+def _ooni(_: web.Request) -> web.Response:
+    listed = orjson.loads((FIXTURES / "ooni" / "listed.json").read_bytes())
+    found = [{**listed, "confirmed": True, "input": f"https://{CANARY}-{number}.example/"} for number in range(5)]
+    return web.json_response({"metadata": {}, "results": found})
+
+
+def _ioda(_: web.Request) -> web.Response:
+    return web.Response(body=(FIXTURES / "ioda" / "events.json").read_bytes(), content_type="application/json")
+
+
+async def _huge_json(request: web.Request) -> web.StreamResponse:
+    return await trickle(
+        request,
+        endless(b'{"a":"%s"},' % (b"x" * 65_000), head=b'{"results":['),
+        headers={"Content-Type": "application/json"},
+    )
+
+
 WORLDS: Mapping[str, World] = {
+    "ooni": World(
+        lambda url, _: {"url": f"{url}/{CANARY}/", "countries": ["XA"], "tests": ["web_connectivity"]},
+        _ooni,
+        _huge_json,
+        whole=5 * 3,
+        refuses_huge="answer-too-large",
+    ),
+    "ioda": World(
+        lambda url, _: {"url": f"{url}/{CANARY}/"},
+        _ioda,
+        _huge_json,
+        whole=len(orjson.loads((FIXTURES / "ioda" / "expected.json").read_bytes())),
+        refuses_huge="answer-too-large",
+    ),
     "sample": World(_in_folder, whole=6),
     "stix_files": World(
         lambda url, _: {"index": f"{url}/{CANARY}/indicators.yaml", "hosts": [url], "snapshot": True},

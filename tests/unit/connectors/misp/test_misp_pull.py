@@ -304,7 +304,12 @@ async def test_another_event_than_the_one_that_was_asked_for() -> None:
 
 @pytest.mark.parametrize(
     "given",
-    [{}, {"url": "https://a.example"}, {"feed": "https://a.example", "key_file": "/k"}, {"feed": "a", "url": "b"}],
+    [
+        {},
+        {"url": "https://a.example"},
+        {"feed": "https://a.example", "key_file": "/k"},
+        {"feed": "https://a.example", "url": "https://b.example"},
+    ],
 )
 def test_settings_that_say_too_little_or_too_much(given: Any) -> None:
     with pytest.raises(ValueError, match=r"set one of|go together"):

@@ -77,7 +77,9 @@ def test_lists_and_single_objects_are_stix_too() -> None:
         assert [part.body for part in mapping.parts(raw, "x")] == [raw]
 
 
-@pytest.mark.parametrize("settings", [{}, {"url": "https://a.example", "folder": "/x"}, {"url": "x", "more": 1}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"url": "https://a.example", "folder": "/x"}, {"url": "https://a.example", "more": 1}]
+)
 def test_settings_that_say_too_little_or_too_much(settings: Any) -> None:
     with pytest.raises(ValueError, match=r"set one of|Extra inputs"):
         CONNECTORS["stix_files"].settings.model_validate(settings)
