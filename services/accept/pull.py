@@ -24,6 +24,7 @@ from services.instances import Instance
 
 PIECE_SECONDS = 900
 MAX_FEED_CHARS = 100
+NOTHING = b'{"type":"bundle","id":"bundle--00000000-0000-4000-8000-000000000000","objects":[]}'
 MAX_CHECKPOINT_BYTES = 4 * 1024 * 1024
 
 
@@ -72,7 +73,7 @@ class Pulling:
         if piece.withdrawal is not None:
             _, found = await self._door.take_back(piece.withdrawal, self._instance.partner)
             taken += len(found.items)
-        if piece.body:
+        if piece.body or piece.snapshot:
             counted = await self._submit(piece)
             taken, refused = taken + counted[0], refused + counted[1]
         if piece.checkpoint is not None:
@@ -95,7 +96,9 @@ class Pulling:
         if agreement.contributes is not None:  # whether it is a snapshot is said by what fetched it
             contributes = agreement.contributes.model_copy(update={"snapshot": piece.snapshot})
             agreement = agreement.model_copy(update={"contributes": contributes})
-        given = Given(piece.body, piece.media_type, piece.filename, feed_name(self._instance.name, piece))
+        # a snapshot without a body says that the feed is over; one in which nothing is found says nothing
+        body, feed = piece.body or NOTHING, feed_name(self._instance.name, piece)
+        given = Given(body, piece.media_type, piece.filename, feed, may_be_empty=not piece.body)
         try:
             _, packed = await self._door.take(agreement, given)
         except BodyRefused:
