@@ -20,6 +20,8 @@ from aiohttp.test_utils import TestServer
 from connectors.base import Pulled, Tools
 from connectors.http import Http
 from connectors.registry import CONNECTORS
+from services.accept.collection import OwnCollection
+from services.accept.door import Door
 from services.problems import problem_documents
 from services.share import http as share
 from services.tokens import Authenticator
@@ -141,7 +143,7 @@ async def served(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else ""
     hub = feeds_hub(folder, map(recipient, ("alpha", "beta")), url)
     app = web.Application(middlewares=[problem_documents])
-    share.attach(app, hub, Authenticator(hub.store, hub.clock))
+    share.attach(app, hub, Authenticator(hub.store, hub.clock), OwnCollection(Door(hub, lambda: None)))
     async with TestServer(app) as server:
         yield Served(str(server.make_url("")).rstrip("/"), await token_for(hub, "alpha"), Feeder(hub))
     hub.store.close()
