@@ -51,7 +51,7 @@ class Runtime:
             pulling = Pulling(self.hub, instance, puller, await self.state(instance.name), self._door)
             while await pulling.round():
                 pass
-            await pulling.close()
+            await puller.close()
         return await self.state(instance.name)
 
     async def state(self, name: str) -> states.State:
