@@ -18,10 +18,10 @@ from connectors import (
     stix_files,
     taxii,
     taxii_push,
+    threatexchange,
     webhook,
 )
 from connectors.base import Manifest
-from schemas.feed import Format
 
 MANIFESTS: tuple[Manifest, ...] = (
     blocklist.MANIFEST,
@@ -38,11 +38,8 @@ MANIFESTS: tuple[Manifest, ...] = (
     stix_files.MANIFEST,
     taxii.MANIFEST,
     taxii_push.MANIFEST,
+    threatexchange.MANIFEST,
     webhook.MANIFEST,
 )
 
 CONNECTORS: Mapping[str, Manifest] = MappingProxyType({manifest.name: manifest for manifest in MANIFESTS})
-FORMATS: Mapping[str, Format] = MappingProxyType(
-    {name: format_ for manifest in MANIFESTS for name, format_ in manifest.formats.items()}
-)
-"""The file formats that connectors add to the feeds, by name."""

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from aiohttp import web
 
 from connectors import registry
+from connectors.threatexchange import mapping as threatexchange
 from services import connect_http, partners, policy_http, staff, transparency
 from services.accept import http as accept
 from services.accept.aliases import look_up
@@ -21,7 +22,7 @@ from services.migrate import is_current
 from services.openapi import describe
 from services.problems import problem_documents
 from services.share import http as share
-from services.share import stream_sse
+from services.share import stream_sse, threatexchange_http
 from services.share.formats import FORMATS
 from services.tokens import Authenticator
 from services.witness import http as witness
@@ -35,6 +36,10 @@ def application(hub: Hub, wake_relay: Callable[[], None]) -> web.Application:
     accept.attach(app, hub, authenticator, door)
     share.attach(app, hub, authenticator, OwnCollection(door), {**FORMATS, **registry.FORMATS})
     stream_sse.attach(app, hub, authenticator)
+    forms = threatexchange_http.Forms(
+        threatexchange.update, threatexchange.page, threatexchange.fields_of, threatexchange.group
+    )
+    threatexchange_http.attach(app, hub, authenticator, forms)
     witness.attach(app, hub, authenticator, wake_relay, witness.Door(look_up, insert))
     partners.attach(app, hub, authenticator)
     staff.attach(app, hub, authenticator)

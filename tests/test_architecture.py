@@ -43,6 +43,7 @@ SHELLS = (
     "services/share/receipts_http.py",  # their part of the HTTP interface
     "services/witness/releases.py",  # what staff release of sources on probation
     "services/share/stream_sse.py",  # the feed as a stream over HTTP
+    "services/share/threatexchange_http.py",  # and for readers of ThreatExchange
     "services/share/taxii*.py",  # the TAXII part of the HTTP interface
     # of the whole hub
     "connectors/files.py",  # writes a partner's files, whole
