@@ -342,19 +342,18 @@ def _by_id(
 def _merged_by_database(
     connection: Connection, columns: Sequence[Any], view: View, match: Match, count: int
 ) -> Iterable[sa.Row[Any]]:
-    # compared as tuples, one index is the only one that gives the order: without statistics, or with misleading
-    # ones, PostgreSQL would rather sort all rows, or go through those of all others
+    # compared as pairs, an index by audience is the only one that gives the order: without statistics, or with
+    # misleading ones, PostgreSQL would rather sort all rows, or go through those of all others
+    place, audience = sa.tuple_(feed.c.audience, feed.c.added), audience_members.c.audience
     streams = []
     for keys, conditions in _streams(view, match):
-        indexed = [*(feed.c[name] for name in keys), feed.c.audience, feed.c.added]
-        before = [*(sa.literal(value) for value in keys.values()), audience_members.c.audience]
-        place = sa.tuple_(*indexed)
         of_one = sa.select(feed.c.added).where(
-            place > sa.tuple_(*before, sa.literal(match.after, sa.BigInteger)),
-            place <= sa.tuple_(*before, sa.literal(_LAST, sa.BigInteger)),
+            *(feed.c[name] == value for name, value in keys.items()),
+            place > sa.tuple_(audience, sa.literal(match.after, sa.BigInteger)),
+            place <= sa.tuple_(audience, sa.literal(_LAST, sa.BigInteger)),
             *conditions,
         )
-        each = of_one.order_by(*indexed).limit(count).lateral()
+        each = of_one.order_by(feed.c.audience, feed.c.added).limit(count).lateral()
         of_all = sa.select(each.c.added).select_from(audience_members.join(each, sa.true()))
         streams.append(of_all.where(audience_members.c.bit == view.bit))
     merged = sa.union_all(*streams).subquery("merged")
