@@ -74,7 +74,9 @@ class Relay:
                     pass
                 await self._forget()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.wake.wait(), look_seconds)
+                    # `wait_for` of Python 3.11 may lose a cancellation, and `stop` would wait for ever
+                    async with asyncio.timeout(look_seconds):
+                        await self.wake.wait()
 
     async def _round(self) -> bool:
         """Relays what is at the head of the outbox; false where there is nothing."""

@@ -54,6 +54,7 @@ RECEIVES: list[tuple[str, Any, Any, bool, bool]] = [
     ("types", ["indicator"], ["indicator", "malware"], True, False),
     ("max_age_days", 30, 31, True, False),
     ("min_confidence", 30, 31, False, True),
+    ("collections", [], ["spyware", "ddos"], False, False),
     ("starts", "2026-01-01", "2026-01-02", False, True),
     ("ends", "2027-01-01", "2027-01-02", True, False),
     ("kind", "ngo", "government", True, True),
