@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,12 +11,15 @@ from typing import Any
 
 import orjson
 import pytest
+import sqlalchemy as sa
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
+from sqlalchemy.exc import OperationalError
 
+from services import tables, tokens
 from services.hub import Hub
 from services.problems import problem_documents
-from services.share import stream_sse
+from services.share import feeds, stream_sse
 from services.tokens import Authenticator
 from tests.fakes import bearer, token_for
 from tests.unit.share.world import Feeder, domain, feeds_hub, recipient, stix_id, suspend, withdrawn
@@ -154,3 +158,114 @@ async def test_staff_name_a_partner(hub: Hub) -> None:
         assert len(await read(answer, 1)) == 1
         answer.close()
         assert (await client.get("/api/v1/stream")).status == 401
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired"])
+async def test_a_stream_ends_with_its_token(hub: Hub, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_sse, "CHECK_SECONDS", 0.05)
+    start_ms, began = hub.clock(), time.monotonic()
+    hub.clock = lambda: start_ms + round((time.monotonic() - began) * 1_000_000)  # so that 30 s are soon over
+    async with client_of(hub) as client:
+        answer = await opened(client, hub)
+        await answer.content.readline()
+        with hub.store.engine.begin() as connection:
+            if how == "revoked":
+                assert tokens.revoke(connection, "meadow", hub.clock()) == 1
+            else:
+                connection.execute(sa.update(tables.tokens).values(expires_ms=hub.clock()))
+        async with asyncio.timeout(5):
+            while await answer.content.read(1_000):
+                pass
+
+
+async def test_what_came_while_a_partner_was_cut_off_comes_when_it_is_let_in_again(hub: Hub) -> None:
+    feeder = Feeder(hub)
+    await feeder.put(domain("a.example", [0]))
+    async with client_of(hub) as client:
+        answer = await opened(client, hub)
+        await read(answer, 1)
+        suspend(hub, "meadow")
+        await feeder.put(domain("b.example", [0]))
+        await feeder.put(withdrawn("a.example", [0]))
+        [gone] = await read(answer, 1)
+        suspend(hub, "meadow", since_ms=None)
+        live = {event["event"]: orjson.loads(event["data"])["id"] for event in await read(answer, 2)}
+        assert live["shared"] == stix_id("b.example")
+        answer.close()
+        again = await opened(client, hub, last=gone["id"])  # one that went away in between
+        assert (await read(again, 1))[0]["event"] == "shared"
+        again.close()
+
+
+async def test_one_that_was_never_let_in_begins_at_the_beginning_later(hub: Hub) -> None:
+    await Feeder(hub).put(domain("b.example", [0]), withdrawn("a.example", [0]))
+    suspend(hub, "meadow")
+    async with client_of(hub) as client:
+        answer = await opened(client, hub)
+        [gone] = await read(answer, 1)
+        answer.close()
+        suspend(hub, "meadow", since_ms=None)
+        again = await opened(client, hub, last=gone["id"])
+        assert sorted([event["event"] for event in await read(again, 2)]) == ["shared", "withdrawn"]
+        again.close()
+
+
+async def test_a_stream_has_no_head(hub: Hub) -> None:
+    async with client_of(hub) as client:
+        answer = await client.head("/api/v1/stream", headers=bearer(await token_for(hub, "meadow")))
+        assert answer.status == 405
+
+
+async def test_what_staff_read_takes_no_stream_from_the_partner(hub: Hub) -> None:
+    async with client_of(hub) as client:
+        answers = [
+            await opened(client, hub, "staff", params={"partner": "meadow"}) for _ in range(stream_sse.MAX_STREAMS)
+        ]
+        mine = await opened(client, hub)
+        assert mine.status == 200
+        for answer in (*answers, mine):
+            answer.close()
+
+
+async def test_a_quiet_stream_costs_no_page(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many look every second."""
+    pages = 0
+    page = feeds.page
+
+    def counted(*args: Any, **options: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        return page(*args, **options)
+
+    monkeypatch.setattr(feeds, "page", counted)
+    feeder = Feeder(hub)
+    await feeder.put(domain("a.example", [0]))
+    async with client_of(hub) as client:
+        answer = await opened(client, hub)
+        await read(answer, 1)
+        await asyncio.sleep(0.3)
+        assert pages <= 2
+        await feeder.put(domain("b.example", [0]))
+        await read(answer, 1)
+        answer.close()
+
+
+@pytest.mark.parametrize("last", ["%", "é" * 16, "=" * 32, "A" * 31 + "*", "x" * 7_000, "None", "-1"])
+async def test_an_id_that_is_none_is_refused(hub: Hub, last: str) -> None:
+    async with client_of(hub) as client:
+        answer = await opened(client, hub, last=last)
+        assert (answer.status, (await answer.json())["code"]) == (400, "last-event-id-unknown")
+
+
+async def test_a_stream_whose_database_is_gone_ends(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with client_of(hub) as client:
+        answer = await opened(client, hub)
+        await answer.content.readline()
+
+        def gone(*_: object) -> None:
+            raise OperationalError("", {}, ValueError())
+
+        monkeypatch.setattr(feeds, "newest", gone)
+        async with asyncio.timeout(5):
+            rest = b"".join([piece async for piece in answer.content.iter_any()])
+        assert b"HTTP/" not in rest
