@@ -6,12 +6,16 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.markings import Tlp, marking_id
 from schemas.reference import Letter, Seen, Standing
 from schemas.report import Report
 from services.govern import campaign, references
+from services.govern.references import leaving
 from tests.unit.core_world import WINDOW_MS, Core, key, report
+from tests.unit.govern.random_graphs import items_of
 from tests.unit.govern.world import DAY_MS, NOW_MS, agreement, world
 
 GREEN, RED = (marking_id(Tlp.GREEN),), (marking_id(Tlp.RED),)
@@ -36,7 +40,8 @@ def said(name: str, source: str = "alpha", seq: int = 1, /, **fields: Any) -> Wo
 
 
 def lists(name: str, *ends: str, seq: int = 1, source: str = "alpha", **fields: Any) -> Word:
-    return said(name, source, seq, references=[("object_refs", end) for end in ends], **({**STORY} | fields))
+    of_type = fields if "type" in fields else STORY | fields
+    return said(name, source, seq, references=[("object_refs", end) for end in ends], **of_type)
 
 
 def link(name: str, source: str, target: str, seq: int = 1, **fields: Any) -> Word:
@@ -265,3 +270,92 @@ def test_members_that_are_not_back_yet_are_missed() -> None:
 def test_standing_of_the_first_versions_is_read() -> None:
     assert Standing.model_validate({"gone": "6"}).gone == ("6",)
     assert Standing.model_validate({"gone": "0"}).gone == ()
+
+
+# --- whatever happens ---------------------------------------------------------------------------------------------
+
+INDICATORS = ("a", "b", "c")
+LISTS = {"r": STORY, "q": STORY, "n": NOTE, "m": NOTE}
+ALL = (*INDICATORS, *LISTS, "ab", "rb")
+STATES: dict[str, dict[str, Any]] = {
+    "open": {},
+    "suspected": {"handling": SUSPECTED},
+    "red": {"markings": RED},
+    "revoked": {"revoked": True},
+}
+
+
+@st.composite
+def words(draw: st.DrawFn) -> list[Word]:
+    """Objects that refer to each other as it comes, in circles too."""
+    listed = st.lists(st.sampled_from(ALL), min_size=1, max_size=4, unique=True)
+    return [
+        *map(said, INDICATORS),
+        *(lists(name, *draw(listed), **fields) for name, fields in LISTS.items()),
+        link("ab", "a", "b"),
+        link("rb", "r", "b"),
+    ]
+
+
+CHANGES = st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from(list(STATES))), max_size=8)
+
+
+def referring(core: Core, partner: str) -> dict[str, set[str]]:
+    """What a partner holds, and to what that refers, by fingerprints."""
+    item = items_of(core)
+    return {
+        item[id_]: {item[end] for name in leaving(body["type"]) for end in _list(body.get(name, []))}
+        for id_, body in core.holds(partner).items()
+    }
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _again(word: Report, seq: int, fields: dict[str, Any]) -> Report:
+    terms = {"handling": PLAIN, "markings": GREEN, "revoked": False} | fields
+    return word.model_copy(update={"seq": seq, "modified_ms": word.modified_ms + seq, **terms})
+
+
+@settings(max_examples=60, deadline=None)
+@given(words(), CHANGES)
+def test_when_nothing_is_secret_any_more_all_is_back(first: list[Word], changes: list[tuple[str, str]]) -> None:
+    core, fresh = heard(*first), heard(*first)
+    spoken = dict(first)
+    for seq, (name, state) in enumerate(changes, 2):
+        core.hear((name, _again(spoken[name], seq, STATES[state])))
+    for name, word in first:
+        core.hear((name, _again(word, len(changes) + 2, {})))
+    core.pass_time(WINDOW_MS)
+    for partner in ("state", "ngo"):
+        assert referring(core, partner) == referring(fresh, partner)
+    versions, states = core.versions, [dict(state) for state in core.state]
+    core.hear(*first)
+    assert (core.versions, core.state) == (versions, states)
+
+
+@settings(max_examples=60, deadline=None)
+@given(words(), st.lists(st.tuples(st.sampled_from(ALL), st.booleans()), max_size=8))
+def test_nothing_goes_on_without_what_a_suspicion_took(first: list[Word], changes: list[tuple[str, bool]]) -> None:
+    core = heard(*first)
+    spoken = dict(first)
+    most = referring(core, "state")
+    for seq, (name, is_suspected) in enumerate(changes, 2):
+        core.hear((name, _again(spoken[name], seq, STATES["suspected" if is_suspected else "open"])))
+        for item, ends in referring(core, "state").items():
+            assert ends == most[item]
+        assert not core.holds("state", withdrawn=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(words(), st.lists(st.tuples(st.sampled_from(ALL), st.sampled_from(["open", "red", "revoked"])), max_size=8))
+def test_what_was_withdrawn_aloud_leaves_what_there_would_be_without_it(
+    first: list[Word], changes: list[tuple[str, str]]
+) -> None:
+    core = heard(*first)
+    spoken, last = dict(first), dict(first)
+    for seq, (name, state) in enumerate(changes, 2):
+        last[name] = _again(spoken[name], seq, STATES[state])
+        core.hear((name, last[name]))
+    assert referring(core, "ngo") == referring(heard(*last.items()), "ngo")
