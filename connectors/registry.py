@@ -22,6 +22,7 @@ from connectors import (
     webhook,
 )
 from connectors.base import Manifest
+from schemas.feed import Format
 
 MANIFESTS: tuple[Manifest, ...] = (
     blocklist.MANIFEST,
@@ -43,3 +44,7 @@ MANIFESTS: tuple[Manifest, ...] = (
 )
 
 CONNECTORS: Mapping[str, Manifest] = MappingProxyType({manifest.name: manifest for manifest in MANIFESTS})
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {name: format_ for manifest in MANIFESTS for name, format_ in manifest.formats.items()}
+)
+"""The file formats that connectors add to the feeds, by name."""

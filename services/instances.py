@@ -121,6 +121,13 @@ def _instance(
             hint=f"it is one of {', '.join(connectors)}",
         )
     able = [each for each in get_args(Does) if getattr(manifest, each) is not None]
+    if not able:
+        raise Misconfigured(
+            "connector-invalid",
+            f"{manifest.name} adds formats to the feeds, and needs no table",
+            where=where,
+            hint="remove the table",
+        )
     does = common.does or (able[0] if len(able) == 1 else None)
     if does is None or does not in able:
         raise Misconfigured(
