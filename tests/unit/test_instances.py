@@ -55,7 +55,6 @@ def test_what_is_off_is_left_out(tmp_path: Path) -> None:
         ("out = 3", "connector-invalid", "no table"),
         ("['o ut']\nconnector = 'sample'", "connector-invalid", "can't be a connector's name"),
         (GOOD.replace('connector = "sample"', 'connector = "samples"'), "connector-unknown", "sample"),
-        (GOOD.replace('connector = "sample"', 'connector = "threatexchange"'), "connector-invalid", "no table"),
         (GOOD.replace('connector = "sample"', ""), "connector-invalid", "out.connector: Field required"),
         (GOOD.replace('does = "push"', ""), "connector-invalid", "push, pull"),
         (GOOD.replace('"push"', '"publish"'), "connector-invalid", "push, pull"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -12,28 +12,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from connectors.base import DELIVERED, Manifest, Outcome, Settings
+from connectors.base import DELIVERED, Outcome
 from schemas.errors import Misconfigured, PartnerFailed
-from schemas.feed import FeedRow, Head
+from schemas.feed import FeedRow
 from services import connector_states as states
 from services.hub import Hub
-from services.instances import Instance
 from services.share import deliver
-from services.share.deliver import Delivering, Publishing
+from services.share.deliver import Delivering
 from services.tables import receipts
 from tests.fakes import NOW_MS
-from tests.unit.share.world import Feeder, domain, feeds_hub, recipient, stix_id, suspend, withdrawn
-
-DAY_MS = 86_400_000
-NAME = "meadow-hook"
-
-
-@dataclass
-class Clock:
-    now_ms: int = NOW_MS
-
-    def __call__(self) -> int:
-        return self.now_ms
+from tests.unit.share.delivering import DAY_MS, NAME, World, instance, opened, state
+from tests.unit.share.world import domain, stix_id, suspend, withdrawn
 
 
 @dataclass
@@ -57,23 +46,9 @@ class Partner:
         return [row.value or row.stix_id for row in self.got]
 
 
-def instance(partner: str = "meadow", *, acknowledges: bool = True, push_rows: int = 2) -> Instance:
-    manifest = Manifest("made-up", "", Settings, acknowledges=acknowledges, push_rows=push_rows)
-    return Instance(NAME, manifest, partner, "push", Settings(), 60, False, None, "en", "d", "")
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Hub, Feeder, Clock]]:
-    url = str(request.getfixturevalue("postgres_url")) if request.param == "postgresql" else ""
-    clock = Clock()
-    hub = feeds_hub(tmp_path, [recipient("meadow"), recipient("ridge")], url, clock)
-    with hub.store.engine.begin() as connection:
-        states.enter(connection, [instance()], clock())
-    yield hub, Feeder(hub), clock
-    hub.store.close()
-
-
-World = tuple[Hub, Feeder, Clock]
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    yield from opened(request, tmp_path)
 
 
 def delivering(hub: Hub, partner: Partner, **options: Any) -> Delivering:
@@ -85,13 +60,6 @@ async def all_rounds(work: Delivering) -> None:
         if not await work.round():
             return
     raise AssertionError("it never ends")
-
-
-def state(hub: Hub) -> states.State:
-    with hub.store.engine.begin() as connection:
-        found = states.state(connection, NAME)
-    assert found is not None
-    return found
 
 
 def counted(hub: Hub) -> dict[str, int]:
@@ -538,68 +506,3 @@ def test_there_is_nothing_to_deliver_for_a_partner_that_nobody_knows(world: Worl
     hub, _, _ = world
     with pytest.raises(Misconfigured):
         Delivering(hub, instance("stranger"), Partner(), Random(1))
-
-
-# --- whole files --------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Place:
-    written: list[list[str]] = field(default_factory=list)
-    down: bool = False
-
-    async def publish(self, head: Head, pages: AsyncIterator[Sequence[FeedRow]]) -> None:
-        if self.down:
-            raise PartnerFailed("disk-full", "it can't be written")
-        assert head.partner == "meadow"
-        self.written.append([row.value async for page in _flat(pages) for row in page])
-
-    async def close(self) -> None: ...
-
-
-async def _flat(pages: AsyncIterator[Sequence[FeedRow]]) -> AsyncIterator[Sequence[FeedRow]]:
-    async for page in pages:
-        yield page
-
-
-async def test_a_file_is_written_when_the_feed_changes_and_not_else(world: World) -> None:
-    hub, feeder, clock = world
-    await feeder.put(domain("a.example", [0], active_until="2026-11-19T00:00:00.000Z"))
-    place = Place()
-
-    async def turn() -> None:
-        await Publishing(hub, instance(), place, state(hub)).round()
-
-    await turn()
-    await turn()
-    assert place.written == [["a.example"]]
-    await feeder.put(domain("other.example", [1]))
-    await turn()
-    assert len(place.written) == 1
-    place.down = True
-    await feeder.put(domain("b.example", [0]))
-    with pytest.raises(PartnerFailed):
-        await turn()
-    place.down = False
-    await turn()
-    assert place.written[1:] == [["a.example", "b.example"]]
-    clock.now_ms += 2 * DAY_MS  # something ran out
-    await turn()
-    assert len(place.written) == 3
-
-
-async def test_a_file_into_which_something_came_while_it_was_written_is_written_again(world: World) -> None:
-    """Else one that was cut off, and let in again before the next look, would keep half of it."""
-    hub, feeder, _ = world
-    await feeder.put(domain("a.example", [0]))
-
-    class Slow(Place):
-        async def publish(self, head: Head, pages: AsyncIterator[Sequence[FeedRow]]) -> None:
-            suspend(hub, "meadow", since_ms=None if self.written else 1)
-            await super().publish(head, pages)
-
-    place = Slow()
-    await Publishing(hub, instance(), place, state(hub)).round()
-    suspend(hub, "meadow", since_ms=None)
-    await Publishing(hub, instance(), place, state(hub)).round()
-    assert place.written == [[], ["a.example"]]
