@@ -17,6 +17,7 @@ from schemas.handling import HANDLING_ID
 from schemas.outgoing import outgoing_id
 from services.accept import contributions
 from services.accept.agent import Relay
+from services.accept.door import Door
 from services.share import taxii
 from services.store import Store
 from services.tables import aliases, contribution_names, metadata, outbox, partners
@@ -404,6 +405,24 @@ async def test_deleting_the_last_version_withdraws_and_leaves_the_others(own: Ow
     await own.delete(versions[0]["id"], **{"match[version]": "last"})
     assert await own.objects() == [versions[0]]
     assert await own.live() == set()
+
+
+async def test_a_newer_version_that_comes_meanwhile_is_not_withdrawn(
+    own: Own, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, newer = host(1, "a.example"), host(1, "a.example", at=2)
+    await own.add(old)
+    take_back, called = Door.take_back, list[str]()
+
+    async def overtaken(door: Door, *args: Any) -> Any:
+        called.append("take_back")
+        await own.add(newer)
+        return await take_back(door, *args)
+
+    monkeypatch.setattr(Door, "take_back", overtaken)
+    await own.delete(old["id"], **{"match[version]": old["modified"]})
+    assert called == ["take_back"] and await own.live() == {"a.example"}
+    assert await own.objects(**{"match[version]": "all"}) == [newer]
 
 
 async def test_what_was_deleted_while_it_waited_does_not_come(own: Own) -> None:
