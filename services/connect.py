@@ -33,7 +33,7 @@ from services.hub import Hub
 from services.instances import MAX_FILE_BYTES, Instance, read_instances
 from services.only_one import OnlyOne
 from services.positions import upsert
-from services.share.deliver import Delivering, Publishing, looked_at
+from services.share.deliver import Delivering, Publishing, looked_at, news
 from services.tables import CONNECT_LOCK, facts
 
 LOOK_SECONDS = 1.0
@@ -63,6 +63,8 @@ class _Running:
     instance: Instance
     task: asyncio.Task[None]
     wake: asyncio.Event
+    news: asyncio.Event
+    """Set where its partner's feed has something new."""
     ending: bool = False
 
 
@@ -79,6 +81,7 @@ class ConnectService:
         self._wanted: Mapping[str, Instance] = {}
         self._running: dict[str, _Running] = {}
         self._seen = ""
+        self._newest = -1
         self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -125,6 +128,13 @@ class ConnectService:
         for name in await self._hub.store.read(states.called):
             if name in self._running:
                 self._running[name].wake.set()
+        pushing = [one.instance for one in self._running.values() if one.instance.does == "push"]
+        self._newest, names = await self._hub.store.read(
+            lambda connection: news(connection, self._hub, pushing, self._newest)
+        )
+        for name in names:
+            self._running[name].news.set()
+            self._running[name].wake.set()
 
     async def _read(self, file: Path) -> None:
         try:
@@ -156,9 +166,9 @@ class ConnectService:
                 del self._running[name]
         for name, instance in self._wanted.items():
             if name not in self._running:
-                wake = asyncio.Event()
-                task = asyncio.create_task(self._run(instance, wake), name=f"connector-{name}")
-                self._running[name] = _Running(instance, task, wake)
+                wake, news_ = asyncio.Event(), asyncio.Event()
+                task = asyncio.create_task(self._run(instance, wake, news_), name=f"connector-{name}")
+                self._running[name] = _Running(instance, task, wake, news_)
 
     async def _end(self, names: Sequence[str]) -> None:
         """Waits for them for a while, all at once."""
@@ -181,8 +191,8 @@ class ConnectService:
 
     # -- one of them -----------------------------------------------------------------------------------------------
 
-    async def _run(self, instance: Instance, wake: asyncio.Event) -> None:
-        """Turn after turn, for ever."""
+    async def _run(self, instance: Instance, wake: asyncio.Event, news: asyncio.Event) -> None:
+        """Turn after turn, for ever: by the schedule, when somebody asks, and for news as long as nothing fails."""
         while True:
             wake.clear()
             state = await self._hub.store.read(lambda connection: states.state(connection, instance.name))
@@ -194,7 +204,8 @@ class ConnectService:
                 if state.health != "waits":
                     log.warning("connector %s waits: `tocsin connector accept %s`", instance.name, instance.name)
                     await self._say(instance.name, health="waits", since_ms=now_ms)
-            elif state.asked or _is_due(instance, state, now_ms):
+            elif state.asked or _is_due(instance, state, now_ms) or (news.is_set() and not state.failures):
+                news.clear()
                 await self._turn(instance, state)
                 if _is_cancelled():
                     raise asyncio.CancelledError  # a connector may have caught what was meant for us

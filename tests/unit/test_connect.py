@@ -376,6 +376,24 @@ async def test_a_partner_s_wish_to_be_left_alone_is_heard(world: World) -> None:
     assert state["next_ms"] - world.clock[0] >= 5_000_000
 
 
+async def test_what_is_new_goes_out_at_once_whatever_the_schedule(world: World) -> None:
+    world.file.write_text(table("out", partner="meadow", does="push", every_seconds=86_400))
+    async with world.running(), staff(world) as client:
+        await accept(client, "out")
+        await world.health("out", "idle")
+        await Feeder(world.hub).put(domain("a.example", [0]))
+
+        async def is_out() -> bool:
+            return world.pushed == ["a.example"]
+
+        await world.until(is_out)
+        await world.health("out", "idle")
+        opened = world.opened
+        await Feeder(world.hub).put(domain("theirs.example", [1], counter=5))
+        await asyncio.sleep(0.2)
+        assert world.opened == opened
+
+
 # --- in -----------------------------------------------------------------------------------------------------------
 
 

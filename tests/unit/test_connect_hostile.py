@@ -1,4 +1,4 @@
-"""Connectors with the real outgoing client, beside systems that lie: each by itself, and none holds up the others."""
+"""Connectors with the real outgoing client, beside systems that lie: none holds up the others."""
 
 from __future__ import annotations
 

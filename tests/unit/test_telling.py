@@ -101,6 +101,7 @@ def test_status_says_what_partners_owe(owes: dict[str, Any], said: str) -> None:
         "policy_version": 1,
         "policy_problem": None,
         "policy_waits": [],
+        "connectors": {"problem": None, "connectors": []},
         "partners": [row],
     }
     assert overview(answer).splitlines()[-1] == f"  {'alpha':<20} {said}"
@@ -134,7 +135,7 @@ def test_who_has_it_under_an_id_of_its_own_is_told_with_that() -> None:
 def test_one_reminder_is_one() -> None:
     answer: dict[str, Any] = {
         "counts": {}, "outbox": 0, "rejected": 0, "policy": "0" * 64, "policy_version": 1,
-        "policy_problem": None, "policy_waits": [],
+        "policy_problem": None, "policy_waits": [], "connectors": {"problem": None, "connectors": []},
         "partners": [
             {"id": "a", "suspended": False, "receives": True,
              "owes": {**OWES, "withdrawals": 1, "oldest_hours": 25, "reminders": 1}}
