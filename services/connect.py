@@ -212,7 +212,8 @@ class ConnectService:
                 continue
             pause = (state.next_ms - now_ms) / 1_000 if may_start else 3_600.0
             with suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), min(max(pause, 0.05), 3_600.0))
+                async with asyncio.timeout(min(max(pause, 0.05), 3_600.0)):  # `wait_for` may lose a cancellation
+                    await wake.wait()
 
     async def _turn(self, instance: Instance, state: State) -> None:
         """Opens it, lets it work, and notes how that went."""
