@@ -32,7 +32,7 @@ def read_agreements(folder: Path, files: Iterable[Path] | None = None) -> dict[s
         )
     agreements: dict[str, Agreement] = {}
     for file in agreement_files(folder) if files is None else files:
-        agreement = read_agreement(_text(file), str(file))
+        agreement = read_agreement(text_of(file), str(file))
         if agreement.id != file.stem:
             raise Misconfigured(
                 "agreement-name",
@@ -51,10 +51,11 @@ def agreement_files(folder: Path) -> list[Path]:
 
 def read_policy_file(file: Path) -> Policy:
     """The policy file, or the shipped defaults where it does not exist."""
-    return read_policy(_text(file), str(file)) if file.exists() else Policy()
+    return read_policy(text_of(file), str(file)) if file.exists() else Policy()
 
 
-def _text(file: Path) -> str:
+def text_of(file: Path) -> str:
+    """A file that an operator writes; raises `Misconfigured` where it can't be read, or is far too long."""
     try:
         with file.open("rb") as stream:
             raw = stream.read(MAX_FILE_BYTES + 1)

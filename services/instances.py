@@ -16,9 +16,9 @@ from connectors.base import Manifest, Settings
 from connectors.http import place as place_of
 from schemas.agreement import line_of
 from schemas.errors import Misconfigured, clip
+from services.directory import text_of
 
 Does = Literal["push", "publish", "pull"]
-MAX_FILE_BYTES = 1024 * 1024
 OF_THE_RUNTIME = ("connector", "partner", "does", "every_seconds", "off", "private", "ca_file", "language")
 
 
@@ -58,7 +58,7 @@ def read_instances(file: Path, connectors: Mapping[str, Manifest]) -> Mapping[st
     """By name; none where there is no file. Raises `Misconfigured` with file, line and remedy."""
     if not file.exists():
         return MappingProxyType({})
-    text = _text(file)
+    text = text_of(file)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -80,20 +80,6 @@ def read_instances(file: Path, connectors: Mapping[str, Manifest]) -> Mapping[st
 def is_name(text: str) -> bool:
     """Whether a connector can be called that."""
     return text.isascii() and text.replace("-", "").replace("_", "").isalnum() and len(text) <= 64
-
-
-def _text(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(MAX_FILE_BYTES + 1)
-        if len(raw) <= MAX_FILE_BYTES:
-            return raw.decode("utf-8")
-        what = f"it has more than {MAX_FILE_BYTES:,} bytes"
-    except OSError as error:
-        what = f"it can't be read: {error.strerror}"
-    except UnicodeDecodeError:
-        what = "it is not text in UTF-8"
-    raise Misconfigured("file-unreadable", what, where=str(file), hint="put a readable TOML file there")
 
 
 def _instance(
