@@ -29,8 +29,9 @@ from services.accept.door import Door
 from services.accept.pull import Pulling
 from services.connect_http import PROBLEM
 from services.connector_states import DAY_MS, State
+from services.directory import MAX_FILE_BYTES
 from services.hub import Hub
-from services.instances import MAX_FILE_BYTES, Instance, read_instances
+from services.instances import Instance, read_instances
 from services.only_one import OnlyOne
 from services.positions import upsert
 from services.share.deliver import Delivering, Publishing, looked_at, news
