@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,11 @@ from services.tokens import Authenticator
 TOKEN_DAYS = 365
 
 
-def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None:
+Renew = Callable[[str, int], Awaitable[None]]
+"""Puts into a partner's feed anew what came into it since a time (ms)."""
+
+
+def attach(app: web.Application, hub: Hub, authenticator: Authenticator, renew: Renew) -> None:
     async def staff(request: web.Request) -> None:
         if (await authenticator.authenticate(request)).scope != "staff":
             raise web.HTTPNotFound  # what staff may see does not exist for others
@@ -54,10 +59,12 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None
         return web.json_response({"partner": name, "suspended": True})
 
     async def resume(request: web.Request) -> web.Response:
-        """Lifts a suspension."""
+        """Lifts a suspension. What came meanwhile comes into its feed anew: what it read since lies behind that."""
         await staff(request)
         name = agreement_of(request).id
-        await hub.store.write(lambda c: _set_suspended(c, name, None))
+        since = await hub.store.write(lambda c: _resume(c, name))
+        if since is not None:
+            await renew(name, since)
         return web.json_response({"partner": name, "suspended": False})
 
     app.router.add_get("/api/v1/partners", list_all)
@@ -69,6 +76,14 @@ def attach(app: web.Application, hub: Hub, authenticator: Authenticator) -> None
 def _suspended(connection: Connection) -> set[str]:
     rows = connection.execute(sa.select(partners.c.id).where(partners.c.suspended_ms.is_not(None)))
     return {row.id for row in rows}
+
+
+def _resume(connection: Connection, name: str) -> int | None:
+    """Since when it was suspended, None where it was not."""
+    query = sa.select(partners.c.suspended_ms).where(partners.c.id == name).with_for_update()
+    since: int | None = connection.scalar(query)
+    _set_suspended(connection, name, None)
+    return since
 
 
 def _set_suspended(connection: Connection, name: str, since_ms: int | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 
 from aiohttp import web
@@ -23,6 +24,7 @@ from services.openapi import describe
 from services.problems import problem_documents
 from services.share import http as share
 from services.share import stream_sse, threatexchange_http
+from services.share.agent import renew
 from services.share.formats import FORMATS
 from services.tokens import Authenticator
 from services.witness import http as witness
@@ -41,7 +43,7 @@ def application(hub: Hub, wake_relay: Callable[[], None]) -> web.Application:
     )
     threatexchange_http.attach(app, hub, authenticator, forms)
     witness.attach(app, hub, authenticator, wake_relay, witness.Door(look_up, insert))
-    partners.attach(app, hub, authenticator)
+    partners.attach(app, hub, authenticator, partial(renew, hub))
     staff.attach(app, hub, authenticator)
     policy_http.attach(app, hub, authenticator, rules())
     connect_http.attach(app, hub, authenticator)

@@ -62,6 +62,27 @@ class ShareSink:
             feeds.reach(connection, batch.partition, batch.watermark)
 
 
+RENEWED_AT_ONCE = 2_000
+DAY_MS = 86_400_000
+
+
+async def renew(hub: Hub, partner: str, since_ms: int, *, random: Random | None = None) -> None:
+    """See `feeds.renew`: some rows at a time, so that others can write in between.
+
+    From a day before `since_ms`, as the partner may not have read everything by then; places that it has read to
+    are known to nobody but itself.
+    """
+    bit = hub.directory.bit_of[partner]
+    chance, until = random or SystemRandom(), await hub.store.read(feeds.newest)
+
+    def some(connection: Connection) -> int:
+        now_us = time.time_ns() // 1_000
+        return feeds.renew(connection, bit, (since_ms - DAY_MS) * 1_000, until, RENEWED_AT_ONCE, now_us, chance)
+
+    while await hub.store.write(some):
+        pass
+
+
 class Reminder:
     """Puts withdrawals that are not acknowledged into the feeds anew. A service, see `stream.types.Service`.
 

@@ -234,14 +234,35 @@ def remind(
     fingerprints = sorted({row.fingerprint for row in _by_keys(connection, beside, rows)})
     _lock_versions(connection, fingerprints)
     moves = due(_told(connection, fingerprints), patience_us, now_us)
-    ids = _audience_ids(connection, {to for m in moves if m.stay for to in (m.stay, m.to)})
-    placed = list(zip(moves, stamps(connection, feed.name, len(moves), now_us, random), strict=True))
-    _move(connection, [(move, added) for move, added in placed if not move.stay])
-    _split(connection, [(move, added) for move, added in placed if move.stay], ids)
+    _place(connection, moves, now_us, random)
     reminded = Counter[int]()
     for move in moves:
         reminded.update(members(move.to))
     return reminded
+
+
+def renew(connection: Connection, bit: int, after: int, until: int, most: int, now_us: int, random: Random) -> int:
+    """Puts what came into a recipient's feed beyond `after` and up to `until` (µs) in anew, for it alone, and says
+    how many rows that were, `most` at most. For one that was cut off: what it read meanwhile lies behind these."""
+    mine = sa.select(audience_members.c.audience).where(audience_members.c.bit == bit)
+    query = (
+        sa.select(feed.c.added, feed.c.fingerprint)
+        .where(feed.c.audience.in_(mine), feed.c.added > after, feed.c.added <= until, feed.c.live)
+        .order_by(feed.c.added)
+        .limit(most)
+    )
+    found = connection.execute(query).all()
+    _lock_versions(connection, sorted({row.fingerprint for row in found}))
+    still = (
+        sa.select(feed.c.added, audiences.c.recipients)
+        .join_from(feed, audiences, audiences.c.id == feed.c.audience)
+        .where(feed.c.added.in_(sa.bindparam("keys", expanding=True)), feed.c.live)
+    )
+    sets = {row.added: from_hex(row.recipients) for row in _by_keys(connection, still, [r.added for r in found])}
+    one = 1 << bit
+    moves = [Move(added, Bits(one), Bits(to & ~one)) for added, to in sorted(sets.items()) if to & one]
+    _place(connection, moves, now_us, random)
+    return len(moves)
 
 
 def _told(connection: Connection, fingerprints: Sequence[bytes]) -> list[Told]:
@@ -259,6 +280,13 @@ def _told(connection: Connection, fingerprints: Sequence[bytes]) -> list[Told]:
     for row in _by_keys(connection, answered, sorted({row.stix_id for row in rows})):
         done[row.stix_id] = done.get(row.stix_id, NOBODY) | 1 << row.bit
     return [Told(row.added, from_hex(row.recipients), Bits(done.get(row.stix_id, NOBODY))) for row in rows]
+
+
+def _place(connection: Connection, moves: Sequence[Move], now_us: int, random: Random) -> None:
+    ids = _audience_ids(connection, {to for m in moves if m.stay for to in (m.stay, m.to)})
+    placed = list(zip(moves, stamps(connection, feed.name, len(moves), now_us, random), strict=True))
+    _move(connection, [(move, added) for move, added in placed if not move.stay])
+    _split(connection, [(move, added) for move, added in placed if move.stay], ids)
 
 
 def _move(connection: Connection, moves: Sequence[tuple[Move, int]]) -> None:
