@@ -13,7 +13,8 @@ from typing import NamedTuple
 from aiohttp import hdrs
 from pydantic import BaseModel, ConfigDict
 
-from connectors.http import CHUNK_BYTES, Answer, Http
+from connectors.gunzip import CHUNK_BYTES, Gunzip
+from connectors.http import Answer, Http
 from connectors.http import place as origin_of
 from schemas.errors import PartnerFailed
 
@@ -114,34 +115,32 @@ def refuse(answer: Answer, place: Place) -> None:
 
 async def unpacked(pieces: AsyncIterator[bytes], max_bytes: int, where: str) -> AsyncGenerator[bytes]:
     """A file's content: as it is, or where it begins like gzip what is packed in it, of at most `max_bytes`."""
-    unpack = None
-    first, size = True, 0
+    unpack: Gunzip | None = None
+    head, size, decided = b"", 0, False
     async for piece in pieces:
-        if first and piece.startswith(GZIP):
-            unpack = zlib.decompressobj(wbits=31)
-        first = False
-        packed = piece
-        while packed:
-            plain = packed if unpack is None else _inflated(unpack, packed, where)
-            packed = b"" if unpack is None else unpack.unconsumed_tail
-            size += len(plain)
-            if size > max_bytes:
-                raise too_large(max_bytes, where)
-            if plain:
-                yield plain
-    if unpack is not None and not unpack.eof:
+        if not decided:
+            head += piece
+            if len(head) < len(GZIP):
+                continue
+            decided, piece = True, head
+            unpack = Gunzip() if piece.startswith(GZIP) else None
+        try:
+            for plain in (piece,) if unpack is None else unpack.feed(piece):
+                size += len(plain)
+                if size > max_bytes:
+                    raise too_large(max_bytes, where)
+                if plain:
+                    yield plain
+        except zlib.error:
+            raise PartnerFailed("not-gzip", "the file is damaged", where=where) from None
+    if not decided and head:
+        yield head
+    if unpack is not None and not unpack.whole:
         raise PartnerFailed("cut-off", "the file was cut off", where=where)
 
 
 def too_large(max_bytes: int, where: str) -> PartnerFailed:
     return PartnerFailed("answer-too-large", f"it has more than {max_bytes:,} bytes", where=where)
-
-
-def _inflated(unpack: zlib._Decompress, packed: bytes, where: str) -> bytes:
-    try:
-        return unpack.decompress(packed, CHUNK_BYTES)
-    except zlib.error:
-        raise PartnerFailed("not-gzip", "the file is damaged", where=where) from None
 
 
 def _condition(stamp: Stamp) -> Mapping[str, str]:

@@ -19,14 +19,17 @@ from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from connectors.gunzip import CHUNK_BYTES, Gunzip
 from schemas.errors import Misconfigured, PartnerFailed, clip
 
 MAX_REDIRECTS = 5
 MAX_HEADER_BYTES = 16 * 1024
-CHUNK_BYTES = 64 * 1024
 MAX_RETRY_AFTER_SECONDS = 86_400.0
 SCHEMES = ("http", "https")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NOT_PUBLIC = tuple(map(ipaddress.IPv6Network, ("::/96", "64:ff9b:1::/48", "fec0::/10", "5f00::/16")))
+"""What Python 3.11 takes for public: addresses of IPv4 in an old form (RFC 4291 section 2.5.5.1), networks' own
+translation (RFC 8215), sites (RFC 3879) and segments (RFC 9602)."""
 
 
 class Answer(NamedTuple):
@@ -239,35 +242,30 @@ async def _pieces(response: aiohttp.ClientResponse, max_bytes: int) -> AsyncIter
     encoding = response.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
     if encoding not in ("", "identity", "gzip", "x-gzip"):
         raise PartnerFailed("encoding-unknown", "its answer has an encoding that nobody asked for", where=where)
-    unpack = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+    unpack = Gunzip() if "gzip" in encoding else None
     size = received = 0
     try:
         async for piece in response.content.iter_chunked(CHUNK_BYTES):
-            packed = piece
             received += len(piece)
-            while packed:
-                if unpack is None:
-                    plain, packed = packed, b""
-                else:
-                    if unpack.eof:  # one member after another is one body (RFC 1952 section 2.2)
-                        unpack = zlib.decompressobj(wbits=31)
-                    plain = unpack.decompress(packed, CHUNK_BYTES)
-                    packed = unpack.unconsumed_tail or unpack.unused_data
+            for plain in (piece,) if unpack is None else unpack.feed(piece):
                 size += len(plain)
-                # empty members unpack to nothing, and may come without end
-                if size > max_bytes or received > max_bytes + CHUNK_BYTES:
-                    raise PartnerFailed(
-                        "answer-too-large", f"its answer has more than {max_bytes:,} bytes", where=where
-                    )
+                if size > max_bytes:
+                    raise _too_large(max_bytes, where)
                 if plain:
                     yield plain
+            if received > max_bytes + CHUNK_BYTES:  # what unpacks to nothing may come without end
+                raise _too_large(max_bytes, where)
     except zlib.error:
         raise PartnerFailed("not-gzip", "its answer is damaged", where=where) from None
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise _failed(error, response.url) from None
     # what has no body (HEAD, 204) may well say how it would be packed
-    if unpack is not None and received and not unpack.eof:
+    if unpack is not None and received and not unpack.whole:
         raise PartnerFailed("cut-off", "its answer was cut off", where=where)
+
+
+def _too_large(max_bytes: int, where: str) -> PartnerFailed:
+    return PartnerFailed("answer-too-large", f"its answer has more than {max_bytes:,} bytes", where=where)
 
 
 def _failed(error: Exception, address: URL) -> PartnerFailed:
@@ -326,6 +324,8 @@ def _is_public(host: str) -> bool:
         hidden = address.ipv4_mapped or address.sixtofour
         if hidden is not None:
             return _is_public(str(hidden))
+        if any(address in network for network in _NOT_PUBLIC):
+            return False
     return address.is_global and not address.is_multicast
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import itertools
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
-from connectors.fetch import Stamp, fetch, origin
+from connectors.fetch import Stamp, fetch, origin, unpacked
 from connectors.http import Http
 from schemas.errors import PartnerFailed
 from tests.pulled import SHORT, serving
@@ -57,7 +59,20 @@ async def test_what_is_packed_is_unpacked_within_bounds(tmp_path: Path) -> None:
         found = await fetch(http, file, Stamp(), max_bytes=100)
         assert found is not None and found.body == BODY
         assert await fetch(http, file, found.stamp, max_bytes=100) is None
+        for content, whole in [
+            (gzip.compress(b"some ") + gzip.compress(b"") + gzip.compress(b"indicators"), BODY),
+            (gzip.compress(BODY) + bytes(512), BODY),  # as what writes in blocks fills up the last one
+            (b"1", b"1"),
+            (b"", b""),
+        ]:
+            file.write_bytes(content)
+            found = await fetch(http, file, Stamp(), max_bytes=100)
+            assert found is not None and found.body == whole
         for content, code in [
+            (gzip.compress(BODY) + b"more", "not-gzip"),
+            (gzip.compress(BODY) + gzip.compress(BODY)[:-1], "cut-off"),
+            (gzip.compress(b"") * 2_000, "not-gzip"),
+            (gzip.compress(BODY[:3]) * 34, "answer-too-large"),
             (gzip.compress(b"0" * 1_000_000), "answer-too-large"),
             (gzip.compress(BODY)[:-9], "cut-off"),
             (b"\x1f\x8bnonsense", "not-gzip"),
@@ -67,6 +82,17 @@ async def test_what_is_packed_is_unpacked_within_bounds(tmp_path: Path) -> None:
             with pytest.raises(PartnerFailed) as failed:
                 await fetch(http, file, Stamp(), max_bytes=100)
             assert failed.value.code == code
+
+
+async def test_how_a_file_is_cut_into_pieces_does_not_matter() -> None:
+    packed = gzip.compress(b"some ") + gzip.compress(b"indicators") + bytes(3)
+
+    async def pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
+        for start in range(0, len(body), size):
+            yield body[start : start + size]
+
+    for body, size in itertools.product((packed, BODY), (1, 2, 7, 1_000)):
+        assert b"".join([plain async for plain in unpacked(pieces(body, size), 100, "x")]) == BODY
 
 
 async def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -72,7 +72,11 @@ LIES: dict[str, tuple[str, Answer]] = {
         "answer-too-large",
         saying(GZIPPED, *packed_zeros(100)),
     ),
-    "empty gzips without end": ("answer-too-large", saying(GZIPPED, gzip.compress(b"") * 500, endless=True)),
+    "empty gzips without end": ("not-gzip", saying(GZIPPED, gzip.compress(b"") * 500, endless=True)),
+    "nothing after a gzip without end": (
+        "answer-too-large",
+        saying(GZIPPED, gzip.compress(b"") + bytes(50_000), endless=True),
+    ),
     "an encoding that nobody asked for": (
         "encoding-unknown",
         saying(with_length(b"x", b"Content-Encoding: br\r\n")),
@@ -229,6 +233,9 @@ async def test_one_private_address_among_public_ones_is_enough(monkeypatch: pyte
         ("::ffff:8.8.8.8", True),
         ("64:ff9b::7f00:1", False),
         ("64:ff9b::808:808", True),
+        ("64:ff9b:1::a00:1", False),
+        ("::7f00:1", False),
+        ("fec0::1", False),
         ("2002:7f00:1::", False),
     ],
 )
