@@ -26,6 +26,7 @@ import orjson
 from schemas.acting import extension, may_be_blocked, pap_of
 from schemas.enrichment import ENRICHMENT_ID
 from schemas.feed import FeedRow, Format, Head
+from schemas.handling import HANDLING_ID
 from schemas.markings import Tlp, level_named
 from schemas.timestamps import format_time, parse_time
 
@@ -141,6 +142,8 @@ def _tags(row: FeedRow, body: Mapping[str, Any]) -> Iterator[str]:
         yield f"PAP:{pap.label.upper()}"
     if row.category:
         yield _machine_tag("category", row.category)
+    for purpose in extension(body, HANDLING_ID).get("purposes", ()):
+        yield _machine_tag("purpose", str(purpose))
     for family in extension(body, ENRICHMENT_ID).get("families", ()):
         yield _machine_tag("family", str(family))
 

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from connectors.misp import mapping
 from schemas.feed import FeedRow
+from schemas.markings import Tlp, level_named
 from schemas.timestamps import parse_time
 
-_INHERIT = "5"
+_OWN_ORGANISATION, _THIS_COMMUNITY, _INHERIT = "0", "1", "5"
 _OF_A_FILE = ("deleted", "disable_correlation")
 
 
@@ -37,7 +38,16 @@ def attribute_of(row: FeedRow, partner: str) -> Attribute | None:
     if fields is None or not fields["value"]:
         return None
     kept = {name: value for name, value in fields.items() if name not in _OF_A_FILE}
-    return Attribute(mapping.event_uuid(partner, mapping.day(row)), {**kept, "distribution": _INHERIT})
+    return Attribute(mapping.event_uuid(partner, mapping.day(row)), {**kept, "distribution": _distribution(row)})
+
+
+def _distribution(row: FeedRow) -> str:
+    """Of an attribute: that of its event, but no wider than its TLP lets anybody pass it on. AMBER is not for other
+    communities, and what is stricter, or not known, is for one organisation."""
+    level = level_named(row.tlp)
+    if not isinstance(level, Tlp) or level > Tlp.AMBER:
+        return _OWN_ORGANISATION
+    return _THIS_COMMUNITY if level == Tlp.AMBER else _INHERIT
 
 
 def event_of(rows: Sequence[FeedRow], distribution: int, partner: str) -> dict[str, Any]:

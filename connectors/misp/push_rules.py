@@ -13,7 +13,7 @@ from schemas.errors import BodyRefused, PartnerFailed
 from schemas.safejson import loads
 
 BUSY = (408, 425, 429, 502, 503, 504)
-COMPARED = ("type", "category", "value", "to_ids", "first_seen", "last_seen")
+COMPARED = ("type", "category", "value", "to_ids", "comment", "distribution", "first_seen", "last_seen")
 
 
 class Held(NamedTuple):
@@ -85,10 +85,20 @@ def says_invalid(body: bytes, where: str) -> bool:
 
 
 def same(held: Held, fields: Mapping[str, Any]) -> bool:
-    """Whether MISP holds an attribute as it is to be, as far as it gives back what it was told."""
-    return int(fields["timestamp"]) <= held.timestamp and all(
-        _plain(held.fields.get(name)) == _plain(fields.get(name)) for name in COMPARED
+    """Whether MISP holds an attribute as it is to be. Its time alone does not say so: MISP puts its own, also where
+    somebody there did something to the attribute, and what we say no more may still be in it."""
+    return (
+        int(fields["timestamp"]) <= held.timestamp
+        and all(_plain(held.fields.get(name)) == _plain(fields.get(name)) for name in COMPARED)
+        and _tags(fields) <= _tags(held.fields)
     )
+
+
+def _tags(fields: Mapping[str, Any]) -> set[str]:
+    """Without case, as MISP tells them apart."""
+    listed = fields.get("Tag")
+    tags = listed if isinstance(listed, list) else []
+    return {str(tag.get("name")).casefold() for tag in tags if isinstance(tag, dict)}
 
 
 def edited(held: Held, fields: Mapping[str, Any]) -> dict[str, Any]:

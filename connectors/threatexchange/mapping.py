@@ -24,6 +24,7 @@ import orjson
 from schemas.acting import extension, pap_of
 from schemas.enrichment import ENRICHMENT_ID
 from schemas.feed import FeedRow, Format, Head
+from schemas.handling import HANDLING_ID
 from schemas.timestamps import parse_time
 
 OWNER: Final = MappingProxyType({"id": "7023616", "name": "Tocsin"})
@@ -126,6 +127,7 @@ def _tags(row: FeedRow, body: Mapping[str, Any]) -> list[str]:
         *([f"tlp:{row.tlp}"] if row.tlp else []),
         *([f"pap:{pap.label}"] if pap else []),
         *([row.category] if row.category else []),
+        *(f"purpose:{purpose}" for purpose in extension(body, HANDLING_ID).get("purposes", ())),
         *map(str, extension(body, ENRICHMENT_ID).get("families", ())),
     ]
 

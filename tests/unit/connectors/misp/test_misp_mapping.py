@@ -184,3 +184,12 @@ def test_deleted_ones_are_deleted_in_pymisp() -> None:
 def test_text_is_bounded() -> None:
     made = attribute(indicator("a.example", body={"name": "x" * 5_000, "description": "y"}))
     assert made is not None and len(made["comment"]) == 2_000
+
+
+def test_what_it_may_be_used_for_is_said_where_that_is_limited() -> None:
+    def purposes(row: FeedRow) -> list[str]:
+        return [tag["name"] for tag in (attribute(row) or {})["Tag"] if "purpose" in tag["name"]]
+
+    assert purposes(indicator("a.example")) == []
+    limited = indicator("a.example", purposes=["respond", "assist"])
+    assert purposes(limited) == ['tocsin:purpose="assist"', 'tocsin:purpose="respond"']

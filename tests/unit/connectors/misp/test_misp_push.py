@@ -90,6 +90,35 @@ async def test_a_new_version_that_is_only_marked_otherwise_edits_the_attribute(w
     assert {"name": "tlp:amber"} in tags
 
 
+@pytest.mark.parametrize("changed", ["comment", "tlp"])
+async def test_a_narrower_version_goes_also_where_misp_has_a_later_time(world: World, changed: str) -> None:
+    """MISP puts its own time where somebody there touches an attribute: that says nothing of what it holds."""
+    there, pusher = misp(world), await world.pusher()
+    named = orjson.loads(ROWS[0].body) | {"name": "Sent to Mira at her home"}
+    await pusher.push([row("a.example", body=orjson.dumps(named))])
+    held = there.attributes[mapping.attribute_uuid(ROWS[0])]
+    assert "Mira" in held["comment"] and held["distribution"] == "5"
+    held["timestamp"] = str(there.now)
+    narrower = named if changed == "tlp" else orjson.loads(ROWS[0].body)
+    later = row("a.example", 2, body=orjson.dumps(narrower), tlp="red" if changed == "tlp" else "green")
+    assert await pusher.push([later]) == [DELIVERED]
+    assert (held["comment"], held["distribution"]) == (
+        ("Sent to Mira at her home", "0") if changed == "tlp" else ("", "5")
+    )
+    asked = len(there.requests)
+    assert await pusher.push([later]) == [DELIVERED]
+    assert there.requests[asked:] == ["POST /attributes/restSearch"], "what is as it is to be is left alone"
+
+
+@pytest.mark.parametrize(
+    ("tlp", "distribution"),
+    [("clear", "5"), ("green", "5"), ("amber", "1"), ("amber+strict", "0"), ("red", "0"), ("", "0"), ("x", "0")],
+)
+def test_no_attribute_is_distributed_wider_than_its_tlp_lets(tlp: str, distribution: str) -> None:
+    attribute = mapping.attribute_of(row("a.example", tlp=tlp), PARTNER)
+    assert attribute is not None and attribute.fields["distribution"] == distribution
+
+
 async def test_of_two_versions_in_one_push_the_last_is_there(world: World) -> None:
     there = misp(world)
     rows = [row("a.example"), row("a.example", 2, value="a2.example")]

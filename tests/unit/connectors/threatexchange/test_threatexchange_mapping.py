@@ -120,3 +120,11 @@ def test_pages() -> None:
     assert page(updates, (), "https://hub.example/x") == (
         b'{"data":[{"id":"1","type":"DOMAIN","status":"MALICIOUS"}],"paging":{"next":"https://hub.example/x"}}'
     )
+
+
+def test_what_it_may_be_used_for_is_said_where_that_is_limited() -> None:
+    def tags(row: FeedRow) -> list[str]:
+        return [tag["text"] for tag in (update(row, 0) or {})["tags"]["data"] if "purpose" in tag["text"]]
+
+    assert tags(indicator("a.example")) == []
+    assert tags(indicator("a.example", purposes=["detect", "assist"])) == ["purpose:assist", "purpose:detect"]
