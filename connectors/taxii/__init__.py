@@ -17,13 +17,13 @@ class TaxiiSettings(Settings):
     titles; without any, all are read that can be read.
 
     The partner lets the hub in by `token_file` (bearer), by `user` and `password_file` (HTTP Basic), or without.
-    `hosts` are further addresses (`https://host`) on which the server's API roots are. A page has at most `page`
-    objects.
+    `hosts` are further addresses (`https://host`) on which the server's API roots are; what lets the hub in is
+    shown there too. A page has at most `page` objects.
     """
 
     url: EncryptedUrl
     collections: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[EncryptedUrl, ...] = ()
     token_file: Path | None = None
     user: str = ""
     password_file: Path | None = None

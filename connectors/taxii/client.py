@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -68,15 +68,20 @@ class Walk(BaseModel):
         upto = self.upto or self.after
         return Walk(after=upto, again=bool(upto), seen=self.seen)
 
-    def turned(self, page: mapping.Page, new: bool, where: str) -> Walk:
-        """Where it is after a page; `new` says that something had come since the last walk ended."""
+    def turned(self, page: mapping.Page, new: bool, where: str, now_ms: int) -> Walk:
+        """Where it is after a page; `new` says that something had come since the last walk ended.
+
+        No walk ends in the future: of what is added until then nothing would come.
+        """
         known = (mapping.moment(text, where) for text in (self.after, self.upto))
         upto = max((at for at in (*known, page.last) if at is not None), default=None)
         seen = tuple(dict.fromkeys((*self.seen, *page.keys)))[-mapping.MAX_SEEN :]
         walk = self.model_copy(update={"upto": "" if upto is None else mapping.written(upto), "seen": seen})
         if page.more and page.next:
             return walk.model_copy(update={"next": page.next})
-        return Walk(after=walk.upto, again=new or page.more, seen=seen)
+        if upto is not None and not page.more:
+            upto = min(upto, datetime.fromtimestamp(now_ms / 1_000, UTC))
+        return Walk(after="" if upto is None else mapping.written(upto), again=new or page.more, seen=seen)
 
 
 class Walks(Checkpoint):
@@ -84,8 +89,13 @@ class Walks(Checkpoint):
 
     collections: dict[str, Walk] = {}  # noqa: RUF012 - pydantic copies it
 
-    def having(self, name: str, walk: Walk) -> Walks:
-        return Walks(collections={**self.collections, name: walk})
+    def having(self, name: str, walk: Walk, most_seen: int) -> Walks:
+        """Of what was seen, the last `most_seen`: what comes again for that changes nothing."""
+        kept = walk.model_copy(update={"seen": walk.seen[-most_seen:]})
+        return Walks(collections={**self.collections, name: kept})
+
+    def of_only(self, names: Collection[str]) -> Walks:
+        return Walks(collections={name: walk for name, walk in self.collections.items() if name in names})
 
 
 async def open_puller(settings: _Settings, tools: Tools) -> TaxiiPuller:
@@ -110,11 +120,14 @@ class TaxiiPuller:
     async def pull(self, checkpoint: Mapping[str, Any]) -> AsyncGenerator[Pulled]:
         walks = Walks.of(checkpoint)
         found, fault = await self._collections()
-        for url in found:
-            name = slices.feed_name("taxii", url)
+        names = {url: slices.feed_name("taxii", url) for url in found}
+        if fault is None:  # else what seems gone may be back at the next pull
+            walks = walks.of_only(names.values())
+        most_seen = mapping.seen_of_each(len(names))
+        for url, name in names.items():
             try:
                 async for pulled, walk in self._collection(url, name, walks.collections.get(name, Walk())):
-                    walks = walks.having(name, walk)
+                    walks = walks.having(name, walk, most_seen)
                     yield pulled._replace(checkpoint=walks.dump())
             except PartnerFailed as error:
                 fault = fault or error
@@ -137,6 +150,9 @@ class TaxiiPuller:
                 continue
             missing.difference_update(ids)
             found.update((f"{root}collections/{quote(id_, safe='')}/", None) for id_ in ids.values())
+        if len(found) > mapping.MAX_COLLECTIONS:
+            what = f"it has more than {mapping.MAX_COLLECTIONS:,} collections"
+            raise PartnerFailed("too-many-collections", what, where=origin(url), hint="name them in `collections`")
         if missing and fault is None:
             what = f"{len(missing)} of the collections are not there, or can't be read"
             fault = PartnerFailed("collection-missing", what, where=origin(url), hint="check `collections`")
@@ -167,9 +183,10 @@ class TaxiiPuller:
             if page.mark in marks and (page.objects or page.more):
                 raise PartnerFailed("pages-loop", "it gives the same page again and again", where=where)
             marks.add(page.mark)
-            mapping.check_dates(page, walk.asks(where), self._tools.now_ms(), bool(fresh), where)
+            now_ms = self._tools.now_ms()
+            mapping.check_dates(page, walk.asks(where), now_ms, bool(fresh), where)
             new = new or bool(fresh)
-            following = walk.turned(page, new, where)
+            following = walk.turned(page, new, where, now_ms)
             *first, last = self._pulled(fresh, name, page.mark)
             for pulled in first:
                 yield pulled, walk

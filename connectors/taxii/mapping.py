@@ -32,7 +32,11 @@ MAX_NEXT_CHARS = 2_048
 MAX_AHEAD = timedelta(days=1)
 CUT_OFF = timedelta(seconds=1)
 """Servers may keep finer dates than they show."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_YEAR = 9_999
 MAX_SEEN = 4_096
+MAX_SEEN_OF_ALL = 65_536
+"""Of all collections together: what is remembered between two pulls is bounded."""
 LAST = "x-taxii-date-added-last"
 FIRST = "x-taxii-date-added-first"
 
@@ -71,7 +75,10 @@ def api_roots(resource: Mapping[str, Any], url: str, where: str) -> list[str]:
     named = resource.get("api_roots") or [resource.get("default")]
     if not isinstance(named, list) or not all(isinstance(each, str) and each for each in named):
         raise _not_taxii(where)
-    return list(dict.fromkeys(_folder(urljoin(url, each)) for each in named))[:MAX_COLLECTIONS]
+    try:
+        return list(dict.fromkeys(_folder(urljoin(url, each)) for each in named))[:MAX_COLLECTIONS]
+    except ValueError:
+        raise _not_taxii(where) from None
 
 
 def collections(resource: Mapping[str, Any], wanted: Iterable[str], where: str) -> Mapping[str, str]:
@@ -85,9 +92,10 @@ def collections(resource: Mapping[str, Any], wanted: Iterable[str], where: str) 
     for each in found:
         if not isinstance(each, dict) or not isinstance(id_ := each.get("id"), str) or not id_:
             raise _not_taxii(where)
-        known_as = {id_, each.get("alias"), each.get("title")} & names if names else {id_}
+        called = {name for name in (id_, each.get("alias"), each.get("title")) if isinstance(name, str)}
+        known_as = called & names if names else {id_}
         if each.get("can_read", True) is True and known_as:
-            readable.update(dict.fromkeys(map(str, known_as), id_))
+            readable.update(dict.fromkeys(known_as, id_))
     return readable
 
 
@@ -113,24 +121,34 @@ def page(resource: Mapping[str, Any], headers: Mapping[str, str], where: str) ->
     )
 
 
+def seen_of_each(collections: int) -> int:
+    """Of how many objects the keys are remembered of each of so many collections."""
+    return min(MAX_SEEN, MAX_SEEN_OF_ALL // max(collections, 1))
+
+
 def key(stix: Mapping[str, Any]) -> str:
     """A short name for an object as it is: another one for each version."""
     return hashlib.sha256(orjson.dumps(stix, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def moment(text: str | None, where: str) -> datetime | None:
-    """A timestamp of the standard (section 2), whatever digits it has."""
+    """A timestamp of the standard (section 2), whatever digits it has.
+
+    None lies before 1970: next to the first or last one that there can be, nothing can be reckoned with any more.
+    """
     if text is None or not text.strip():
         return None
+    found: datetime | None = None
     try:
-        found = datetime.fromisoformat(text.strip())
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None or len(text) > 64:
+        said = datetime.fromisoformat(text.strip())
+        found = said.astimezone(UTC) if said.tzinfo is not None and said.year < MAX_YEAR else None
+    except (ValueError, OverflowError):
+        pass
+    if found is None or found < EPOCH or len(text) > 64:
         raise PartnerFailed(
             "date-invalid", "it does not say in a timestamp when its objects were added", where=where
         )
-    return found.astimezone(UTC)
+    return found
 
 
 def written(at: datetime) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
+from pydantic import ValidationError
 
 from connectors.base import Pulled
-from connectors.taxii import client, mapping
+from connectors.taxii import MANIFEST, client, mapping
 from schemas.errors import PartnerFailed
 from tests.contract.puller_worlds import indicator
 from tests.fakes import NOW_MS
@@ -224,6 +225,15 @@ async def test_more_at_one_instant_than_fits_on_a_page_without_next() -> None:
         assert sorted(numbers(await pull("taxii", {"url": f"{url}/api/", "page": 50}))) == list(range(10))
 
 
+NO_TIMES = (
+    "0001-01-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+    "1969-12-31T23:59:59Z",
+    "9999-12-31T23:59:59-14:00",
+)
+"""Next to these nothing can be reckoned with."""
+
+
 @pytest.mark.parametrize("document", [[], {"objects": {}}, {"objects": [1]}, {"next": 5}, {"next": "x" * 3_000}])
 async def test_what_is_no_page(document: Any) -> None:
     server = Server()
@@ -234,7 +244,7 @@ async def test_what_is_no_page(document: Any) -> None:
     assert failed.value.code in ("not-taxii", "next-invalid")
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2026-11-01T00:00:00", "2026-11-01", "x" * 100])
+@pytest.mark.parametrize("text", ["yesterday", "2026-11-01T00:00:00", "2026-11-01", "x" * 100, *NO_TIMES])
 async def test_what_is_no_date(text: str) -> None:
     server = Server()
     server.page = lambda query: server.json(  # type: ignore[method-assign]
@@ -280,6 +290,15 @@ async def test_how_it_is_let_in(settings: Mapping[str, str], shown_as: str | Non
     assert {headers["Accept"] for headers in server.headers} == {TAXII}
 
 
+def test_what_lets_us_in_is_shown_to_no_host_in_the_clear() -> None:
+    def settings(host: str) -> object:
+        return MANIFEST.settings(url="https://a.example/taxii2/", hosts=[host], token_file="/x")  # type: ignore[call-arg]
+
+    assert settings("https://b.example")
+    with pytest.raises(ValidationError, match="https"):
+        settings("http://b.example")
+
+
 async def test_pages_that_are_too_large_become_smaller() -> None:
     server = Server()
     server.added = [(date(number), indicator(number, description="x" * 1_000_000)) for number in range(100)]
@@ -289,11 +308,62 @@ async def test_pages_that_are_too_large_become_smaller() -> None:
     assert {asked["limit"] for asked in server.asked} == {"100", "50"}
 
 
+@pytest.mark.parametrize("gives_next", [True, False])
+async def test_a_date_in_the_future_hides_nothing_that_comes_before_it(gives_next: bool) -> None:
+    server = Server(gives_next=gives_next)
+    now = (datetime.fromtimestamp(NOW_MS / 1_000, UTC) - START).total_seconds()
+    for number in range(9):
+        server.add(number, at=now - 60 + number)
+    server.add(9, at=now + 80_000)
+    async with serving(server.answer) as url:
+        settings = {"url": f"{url}/api/", "page": 4}
+        first = await pull("taxii", settings)
+        assert sorted(numbers(first)) == list(range(10))
+        server.add(10, at=now + 60)
+        second = await pull("taxii", settings, last_checkpoint(first))
+        assert numbers(second) == [10]
+        assert numbers(await pull("taxii", settings, last_checkpoint(second))) == []
+
+
+async def test_names_and_addresses_that_are_none() -> None:
+    server = Server()
+    listed: dict[str, Any] = {"collections": [{"id": "c1", "alias": ["first"], "title": {}}]}
+    for resource in ({"api_roots": ["http://["]}, {"default": "https://[::1"}):
+        with pytest.raises(PartnerFailed, match="no resource of TAXII"):
+            mapping.api_roots(resource, "https://a.example/", "x")
+    assert mapping.collections(listed, ["first"], "x") == {} and server.asked == []
+
+
+async def test_what_is_kept_of_many_collections_is_bounded_too() -> None:
+    ids = [f"c{number}" for number in range(600)]
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/api/":
+            document: Any = {"title": "a", "versions": [TAXII], "max_content_length": 1000}
+        elif request.path == "/api/collections/":
+            document = {"collections": [{"id": id_, "title": id_, "can_read": True} for id_ in ids]}
+        else:
+            document = {"objects": [{"type": "x", "id": number} for number in range(200)]}
+        added = {"X-TAXII-Date-Added-Last": "2026-11-01T00:00:00Z", "Content-Type": TAXII}
+        return web.Response(body=orjson.dumps(document), headers=added)
+
+    async with serving(answer) as url:
+        settings = {"url": f"{url}/api/"}
+        checkpoint = last_checkpoint(await pull("taxii", settings))
+        assert len(checkpoint["collections"]) == 600 and len(orjson.dumps(checkpoint)) < 2_000_000
+        ids[:] = ["c1", "another"]
+        assert len(last_checkpoint(await pull("taxii", settings, checkpoint))["collections"]) == 2
+        ids[:] = map(str, range(1_000))
+        ids.append("one more")
+        with pytest.raises(PartnerFailed):
+            await pull("taxii", settings)
+
+
 def test_what_is_kept_of_a_walk_is_bounded() -> None:
     walk = client.Walk()
     for start in range(0, 20_000, 1_000):
         keys = [f"{number:016x}" for number in range(start, start + 1_000)]
         page = mapping.Page([{}], True, "next", None, datetime.fromtimestamp(NOW_MS / 1_000, UTC), keys, "")
-        walk = walk.turned(page, True, "x")
+        walk = walk.turned(page, True, "x", NOW_MS)
     assert len(walk.seen) == mapping.MAX_SEEN and walk.seen[-1] == f"{19_999:016x}"
     assert len(orjson.dumps(walk.model_dump(mode="json"))) < 100_000
