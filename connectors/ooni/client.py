@@ -141,11 +141,15 @@ class OoniPuller:
 
 
 async def _count_files(folder: Path, countries: tuple[str, ...], tally: mapping.Tally) -> None:
-    """Of the countries that are named, else of all; some lines at a time, so that it can be cancelled."""
+    """Of the countries that are named, else of all; some lines at a time, so that it can be cancelled.
+
+    An error says the number of a file and not its name, in which are network, time and report of a volunteer.
+    """
     try:
-        for file in await asyncio.to_thread(_files, folder):
-            lines = _lines(file)
-            while await asyncio.to_thread(_count_some, lines, file, countries, tally):
+        for number, file in enumerate(await asyncio.to_thread(_files, folder), 1):
+            where = f"{folder}, file {number} by name"
+            lines = _lines(file, where)
+            while await asyncio.to_thread(_count_some, lines, where, countries, tally):
                 pass
     except (EOFError, zlib.error, gzip.BadGzipFile):
         raise PartnerFailed(
@@ -164,31 +168,31 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _count_some(lines: Iterator[bytes], file: Path, countries: tuple[str, ...], tally: mapping.Tally) -> bool:
+def _count_some(lines: Iterator[bytes], where: str, countries: tuple[str, ...], tally: mapping.Tally) -> bool:
     """Whether there were any."""
     some = False
     for line in islice(lines, LINES_AT_ONCE):
         some = True
-        one = mapping.raw(_parsed(line, file))
+        one = mapping.raw(_parsed(line, where))
         if one is not None and (not countries or one.country in countries):
             tally.add(one)
     return some
 
 
-def _lines(file: Path) -> Iterator[bytes]:
+def _lines(file: Path, where: str) -> Iterator[bytes]:
     """One measurement each: a line, or the whole of a `.json`."""
     with _opened(file) as stream:
         if ".jsonl" not in file.name:
             whole = stream.read(MAX_LINE_BYTES + 1)
             if len(whole) > MAX_LINE_BYTES:
-                raise _too_large(file)
+                raise _too_large(where)
             yield whole
             return
         size = 0
         while line := stream.readline(MAX_LINE_BYTES + 1):
             size += len(line)
             if len(line) > MAX_LINE_BYTES or size > MAX_FILE_BYTES:
-                raise _too_large(file)
+                raise _too_large(where)
             if not line.isspace():
                 yield line
 
@@ -197,17 +201,15 @@ def _opened(file: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(file) if file.suffix == ".gz" else file.open("rb")
 
 
-def _too_large(file: Path) -> PartnerFailed:
-    return PartnerFailed(
-        "file-too-large", "a file, or a line in it, is too large", where=file.name, hint="split it"
-    )
+def _too_large(where: str) -> PartnerFailed:
+    return PartnerFailed("file-too-large", "a file, or a line in it, is too large", where=where, hint="split it")
 
 
-def _parsed(line: bytes, file: Path) -> Any:
+def _parsed(line: bytes, where: str) -> Any:
     try:
         return loads(line)
     except (BodyRefused, UnicodeDecodeError) as error:
         code = error.code if isinstance(error, BodyRefused) else "not-json"
         raise PartnerFailed(
-            code, "a measurement in it can't be read", where=file.name, hint="take it out of the file"
+            code, "a measurement in it can't be read", where=where, hint="take it out of the file"
         ) from None

@@ -205,11 +205,13 @@ async def test_files_that_lie(
 ) -> None:
     monkeypatch.setattr(ooni_client, "MAX_LINE_BYTES", 1 << 18)
     monkeypatch.setattr(ooni_client, "MAX_FILE_BYTES", 1 << 21)
-    (tmp_path / name).write_bytes(content)
+    volunteers = "20261101T052225Z_webconnectivity_XA_64500_n1_ijxHiuPWG2cTnlOp"
+    (tmp_path / name.replace("a", volunteers, 1)).write_bytes(content)
     async with tools() as lent:
         with pytest.raises(PartnerFailed) as failed:
             await pulled(ooni.MANIFEST, lent, folder=str(tmp_path))
-    assert failed.value.code == code
+    assert failed.value.code == code and failed.value.where.startswith(str(tmp_path))
+    assert not any(part in str(failed.value) for part in volunteers.split("_"))
 
 
 async def test_more_measurements_than_can_be_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
