@@ -34,8 +34,10 @@ class NewFiles:
         with ExitStack() as opening:
             for name in self._names:
                 opening.callback(self._remove, name)
-                # what a crash left behind is overwritten; a link that somebody put there is not followed
-                flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+                # what a crash left behind goes; a link, or another name of a file, that somebody put there is not
+                # written through
+                self._remove(name)
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
                 stream = os.fdopen(os.open(self._part(name), flags, MODE), "wb")
                 self._streams[name] = opening.enter_context(stream)
                 os.fchmod(stream.fileno(), MODE)  # the process may have a narrower mask

@@ -81,7 +81,7 @@ class _Growing:
         return event, written
 
     def _append(self, data: bytes, *, durable: bool = False) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | (0 if self._any else os.O_EXCL)
         with os.fdopen(os.open(self.part, flags, MODE), "ab") as stream:
             os.fchmod(stream.fileno(), MODE)
             stream.write(data)
