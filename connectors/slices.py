@@ -106,6 +106,13 @@ def hand_over(
         yield from (Pulled(feed=feed + name, snapshot=True) for name in before if name not in names)
 
 
+def all_gone(where: str) -> PartnerFailed:
+    """For a snapshot that is empty all at once: it withdraws nothing (deploy/policy.md, "Withdrawal"), in how many
+    parts ever it was."""
+    hint = "`tocsin withdraw` takes back what is meant to go"
+    return PartnerFailed("empty", "there is nothing in it any more", where=where, hint=hint)
+
+
 def feed_name(kind: str, place: object) -> str:
     """A name for what is at a place, that does not tell the place."""
     return f"{kind}-{hashlib.sha256(str(place).encode()).hexdigest()[:16]}"

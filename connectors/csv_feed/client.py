@@ -14,7 +14,7 @@ from connectors import slices
 from connectors.access import token_of
 from connectors.base import Checkpoint, Pulled, Tools
 from connectors.csv_feed import mapping
-from connectors.fetch import Place, Stamp, fetch, opened
+from connectors.fetch import Place, Stamp, fetch, opened, origin
 from schemas.errors import PartnerFailed
 
 MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
@@ -87,10 +87,10 @@ class CsvFeedPuller:
         if found is None:
             return
         if not found.body.strip():
-            raise PartnerFailed(
-                "empty", "the file is empty", hint="`tocsin withdraw` takes back what is meant to go"
-            )
+            raise slices.all_gone(origin(self._place))
         parts = await asyncio.to_thread(mapping.parts, found.body, self._settings.about, self._delimiter)
+        if not parts and before.parts:
+            raise slices.all_gone(origin(self._place))
         names = tuple(part.name for part in parts)
         held = tuple(dict.fromkeys((*before.parts, *names)))
         if held != before.parts:  # noted before any of it is there: what is not known of could never end

@@ -125,11 +125,12 @@ class Pieces:
 
 
 def parts(body: bytes, about: str, delimiter: bytes) -> list[Part]:
-    """A whole file in bodies of which each row has its own, by the column that says what it is about."""
+    """A whole file in bodies of which each row has its own, by the column that says what it is about; none where
+    there is no row below its header."""
     found = Rows(delimiter)
     rows = [row for row in (*found.feed(body), *found.end()) if row.strip()]
-    if not rows:
-        return [Part("", body)]
+    if len(rows) < 2:
+        return []
     header = _ended(rows[0])
     column = _column(header, about, found.delimiter)
     slices = cut([Element(_cell(row, column, found.delimiter), _ended(row)) for row in rows[1:]])

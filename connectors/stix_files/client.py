@@ -103,6 +103,8 @@ class StixFilesPuller:
         if found is None:
             return
         parts = await asyncio.to_thread(mapping.parts, found.body, origin(place))
+        if not parts and before.parts and self._settings.snapshot:
+            raise slices.all_gone(origin(place))
         names = tuple(part.name for part in parts)
         held = tuple(dict.fromkeys((*before.parts, *names)))
         if held != before.parts:  # noted before any of it is there: what is not known of could never end

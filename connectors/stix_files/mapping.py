@@ -19,7 +19,7 @@ MAX_FILES = 1_000
 
 
 def parts(body: bytes, where: str) -> list[Part]:
-    """A file in bodies for accept. Raises `PartnerFailed` where it is no STIX."""
+    """A file in bodies for accept, none where nothing is in it. Raises `PartnerFailed` where it is no STIX."""
     try:
         document = safejson.loads(body)
     except BodyRefused as refusal:
@@ -27,7 +27,7 @@ def parts(body: bytes, where: str) -> list[Part]:
     objects, frame = _objects(document)
     if objects is None or not all(isinstance(each, dict) for each in objects):
         raise PartnerFailed("not-stix", "a file of it is no bundle of STIX objects", where=where)
-    return stix_parts(objects, frame, body)
+    return stix_parts(objects, frame, body) if objects else []
 
 
 def _objects(document: Any) -> tuple[Sequence[Any] | None, Mapping[str, Any]]:

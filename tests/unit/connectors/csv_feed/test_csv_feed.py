@@ -148,10 +148,17 @@ async def test_a_snapshot_withdraws_what_it_lacks_and_nothing_else(
             checkpoint = last_checkpoint(pieces, checkpoint)
             assert len(await at_the_door.live()) == len(held)
             assert await at_the_door.withdrawn() == withdrawn
-        file.write_bytes(b"\n")
+    for nothing in (b"\n", HEADER, HEADER + b"\n\n"):
+        file.write_bytes(nothing)
         with pytest.raises(PartnerFailed) as failed:
             await pull("csv_feed", settings, checkpoint)
         assert failed.value.code == "empty"
+
+
+async def test_a_file_that_has_no_rows_yet_is_no_fault(tmp_path: Path) -> None:
+    file = tmp_path / "feed.csv"
+    file.write_bytes(HEADER)
+    assert bodies(await pull("csv_feed", {"file": str(file), "snapshot": True}, {})) == []
 
 
 async def test_a_snapshot_of_more_than_can_be_held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -73,8 +73,9 @@ def test_what_is_no_stix(raw: bytes, code: str) -> None:
 
 
 def test_lists_and_single_objects_are_stix_too() -> None:
-    for raw in (orjson.dumps([indicator(1)]), orjson.dumps(indicator(1)), bundle(1), b'{"type": "bundle"}'):
+    for raw in (orjson.dumps([indicator(1)]), orjson.dumps(indicator(1)), bundle(1)):
         assert [part.body for part in mapping.parts(raw, "x")] == [raw]
+    assert mapping.parts(b'{"type": "bundle"}', "x") == []
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,24 @@ async def test_a_snapshot_withdraws_what_it_lacks_and_nothing_else(
         assert await again() == 1 + 30 + 30
         (folder / "a.json").unlink()
         assert await again() == 1 + 10 + 10
+
+
+@pytest.mark.parametrize("cut_at", [10_000, 8])
+async def test_a_file_that_is_empty_all_at_once_withdraws_nothing(
+    tmp_path: Path, cut_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "MAX_ELEMENTS", cut_at)
+    file, empty = tmp_path / "a.json", b'{"type": "bundle", "objects": []}'
+    settings = {"folder": str(tmp_path), "snapshot": True}
+    file.write_bytes(empty)
+    assert bodies(await pull("stix_files", settings)) == [], "what has been empty ever since is no fault"
+    file.write_bytes(published(1_000, *(f"h{number}.example" for number in range(30))))
+    pieces = await pull("stix_files", settings)
+    assert (len(bodies(pieces)) > 1) == (cut_at == 8)
+    file.write_bytes(empty)
+    with pytest.raises(PartnerFailed) as failed:
+        await pull("stix_files", settings, last_checkpoint(pieces))
+    assert failed.value.code == "empty"
 
 
 async def test_a_folder_that_is_empty_all_at_once_withdraws_nothing(tmp_path: Path) -> None:
