@@ -39,13 +39,15 @@ class _Settings(Protocol):
 
 
 class Taken(Checkpoint):
-    """Which version of the file was handed over: of a snapshot the names of its parts, else its pieces' hashes.
+    """Which version of the file was handed over: of a snapshot the names of its parts (and what
+    `mapping.unknown_header` says of it), else its pieces' hashes.
 
     A piece that is in `pieces` need not go again: the file has grown at its end, or a pull was interrupted.
     """
 
     stamp: Stamp = Stamp()
     parts: tuple[str, ...] = ()
+    header: str = ""
     pieces: tuple[str, ...] = ()
 
 
@@ -88,16 +90,26 @@ class CsvFeedPuller:
             return
         if not found.body.strip():
             raise slices.all_gone(origin(self._place))
-        parts = await asyncio.to_thread(mapping.parts, found.body, self._settings.about, self._delimiter)
+        read = (found.body, self._settings.about, self._delimiter)
+        parts = await asyncio.to_thread(mapping.parts, *read)
         if not parts and before.parts:
             raise slices.all_gone(origin(self._place))
+        header = await asyncio.to_thread(mapping.unknown_header, *read)
+        if before.parts and header not in ("", before.header):
+            raise self._another_table()
         names = tuple(part.name for part in parts)
         held = tuple(dict.fromkeys((*before.parts, *names)))
         if held != before.parts:  # noted before any of it is there: what is not known of could never end
-            yield Pulled(checkpoint=Taken(stamp=before.stamp, parts=held).dump())
+            yield Pulled(checkpoint=before.model_copy(update={"parts": held}).dump())
         for pulled in slices.hand_over(self._feed, parts, held, snapshot=True, media_type=CSV, suffix=".csv"):
             yield pulled
-        yield Pulled(checkpoint=Taken(stamp=found.stamp, parts=names).dump())
+        yield Pulled(checkpoint=Taken(stamp=found.stamp, parts=names, header=header).dump())
+
+    def _another_table(self) -> PartnerFailed:
+        """A page that says that something is broken is no table, and must not withdraw one."""
+        what = "no column of it says what a row is about, and its header is another one than it was"
+        hint = "look at the file; set `about` to the column that says it"
+        return PartnerFailed("header-unknown", what, where=origin(self._place), hint=hint)
 
     async def _pieces(self, before: Taken) -> AsyncGenerator[Pulled]:
         had = set(before.pieces)

@@ -7,8 +7,10 @@ in quotes may hold line ends, and what is broken is broken to the end of its lin
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from connectors.base import MAX_BODY_BYTES
 from connectors.slices import Element, Part, cut
@@ -137,6 +139,15 @@ def parts(body: bytes, about: str, delimiter: bytes) -> list[Part]:
     if len(slices) == 1 and len(body) <= MAX_BODY_BYTES:
         return [Part("", body)]
     return [Part(name, header + b"".join(slice_) if slice_ else b"") for name, slice_ in slices]
+
+
+def unknown_header(body: bytes, about: str, delimiter: bytes) -> str:
+    """A digest of a header in which no column says what a row is about, so that only it can tell whether this is
+    the table that it was; "" where one does."""
+    found = Rows(delimiter)
+    header = next((row for row in chain(found.feed(body), found.end()) if row.strip()), b"")
+    known = _column(header, about, found.delimiter) is not None
+    return "" if known else hashlib.sha256(header.strip()).hexdigest()[:16]
 
 
 def _column(header: bytes, about: str, delimiter: bytes) -> int | None:

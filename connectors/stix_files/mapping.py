@@ -25,9 +25,14 @@ def parts(body: bytes, where: str) -> list[Part]:
     except BodyRefused as refusal:
         raise PartnerFailed(refusal.code, f"a file of it: {refusal.what}", where=where) from None
     objects, frame = _objects(document)
-    if objects is None or not all(isinstance(each, dict) for each in objects):
+    if objects is None or not all(isinstance(each, dict) for each in objects) or not _any_is_stix(objects):
         raise PartnerFailed("not-stix", "a file of it is no bundle of STIX objects", where=where)
     return stix_parts(objects, frame, body) if objects else []
+
+
+def _any_is_stix(objects: Sequence[Mapping[str, Any]]) -> bool:
+    """Or there are none. What a server says of its troubles may have a type as well, and must withdraw nothing."""
+    return not objects or any(str(each.get("id")).startswith(f"{each.get('type')}--") for each in objects)
 
 
 def _objects(document: Any) -> tuple[Sequence[Any] | None, Mapping[str, Any]]:

@@ -155,6 +155,25 @@ async def test_a_snapshot_withdraws_what_it_lacks_and_nothing_else(
         assert failed.value.code == "empty"
 
 
+@pytest.mark.parametrize("cut_at", [10_000, 7])
+@pytest.mark.parametrize("header", [HEADER, b"sort,host,words\n"])
+async def test_a_page_in_place_of_the_table_withdraws_nothing(
+    tmp_path: Path, header: bytes, cut_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slices, "MAX_ELEMENTS", cut_at)
+    file = tmp_path / "feed.csv"
+    settings = {"file": str(file), "snapshot": True}
+    file.write_bytes(header + rows_of(*range(40)).removeprefix(HEADER))
+    checkpoint = last_checkpoint(await pull("csv_feed", settings))
+    assert (len(checkpoint["parts"]) > 1) == (cut_at == 7)
+    file.write_bytes(b"<html>\n<p>We are back soon</p>\n</html>\n")
+    with pytest.raises(PartnerFailed) as failed:
+        await pull("csv_feed", settings, checkpoint)
+    assert failed.value.code == "header-unknown"
+    file.write_bytes(header + rows_of(*range(39)).removeprefix(HEADER))
+    assert bodies(await pull("csv_feed", settings, checkpoint))
+
+
 async def test_a_file_that_has_no_rows_yet_is_no_fault(tmp_path: Path) -> None:
     file = tmp_path / "feed.csv"
     file.write_bytes(HEADER)

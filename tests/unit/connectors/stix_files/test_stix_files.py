@@ -58,6 +58,8 @@ def test_what_is_no_index(raw: bytes) -> None:
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
+        (b'{"type": "error", "message": "We are back soon"}', "not-stix"),
+        (b'[{"type": "error", "id": "e-1"}]', "not-stix"),
         (b"{}", "not-stix"),
         (b"[]", "not-stix"),
         (b'{"type": "bundle", "objects": {}}', "not-stix"),
