@@ -40,6 +40,9 @@ class Tools:
 
     `secret` reads a file that holds one (bytes without the line's end); it raises `Misconfigured`. `now_ms` is ms
     since 1970. `language` is the partner's (BCP 47).
+
+    A connector is opened for each turn. `memory` (JSON) is what a pusher keeps from one to the next: what `push`
+    puts there is stored together with what became of the rows.
     """
 
     http: Http
@@ -47,6 +50,7 @@ class Tools:
     now_ms: Callable[[], int]
     partner: str
     language: str = "en"
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 # --- out ----------------------------------------------------------------------------------------------------------

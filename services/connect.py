@@ -272,12 +272,14 @@ class ConnectService:
         manifest = instance.manifest
         http = Http(manifest.hosts(instance.settings), private=instance.private, ca_file=instance.ca_file)
         await stack.enter_async_context(http)
+        memory = json.loads(state.checkpoint or "{}") if instance.does == "push" else {}
         tools = Tools(
             http=http,
             secret=_secret,
             now_ms=self._hub.clock,
             partner=instance.partner,
             language=instance.language,
+            memory=memory,
         )
         opening = getattr(manifest, instance.does)
         if opening is None:
@@ -290,7 +292,7 @@ class ConnectService:
         stack.push_async_callback(_close, instance.name, opened)
         match instance.does:
             case "push":
-                return Delivering(self._hub, instance, opened, self._random)
+                return Delivering(self._hub, instance, opened, self._random, memory)
             case "publish":
                 return Publishing(self._hub, instance, opened, state)
             case "pull":

@@ -102,7 +102,7 @@ def _tls(ca_file: Path | None) -> ssl.SSLContext:
 
 
 class EmailPusher:
-    """Holds back what can wait until the next digest is due. After a start one is due at once."""
+    """Holds back what can wait until the next digest is due. What a message can't hold goes in further ones."""
 
     def __init__(
         self, settings: _Settings, tools: Tools, password: str, keys: Sequence[Cert], context: ssl.SSLContext | None
@@ -115,18 +115,26 @@ class EmailPusher:
         self._texts = texts_for(tools.language)
         self._where = f"{settings.host}:{settings.port}"
         self._id_key = secrets.token_bytes(32)
-        self._due_ms = 0
         self._sent: tuple[bytes, dict[str, Outcome]] = (b"", {})
 
     async def push(self, rows: Sequence[FeedRow]) -> Sequence[Outcome]:
         now_ms = self._tools.now_ms()
-        due = now_ms >= self._due_ms
-        going = rows if due else [row for row in rows if goes_at_once(row)]
+        last_ms = self._last_ms()
+        due_ms = 0 if last_ms is None else last_ms + int(self._settings.every_hours * HOUR_MS)
+        due = now_ms >= due_ms
+        # what was there when the last digest went belongs to it
+        goes = [due or goes_at_once(row) or row.added <= (last_ms or 0) * 1_000 for row in rows]
+        going = [row for row, now in zip(rows, goes, strict=True) if now]
         outcome = await self._send(going, now_ms) if going else DELIVERED
         if due and going and outcome == DELIVERED:
-            self._due_ms = now_ms + int(self._settings.every_hours * HOUR_MS)
-        later = Outcome("wait", "digest-later", max(self._due_ms - now_ms, 0) / 1000)
-        return [outcome if due or goes_at_once(row) else later for row in rows]
+            self._tools.memory["digest_ms"] = now_ms
+        later = Outcome("wait", "digest-later", max(due_ms - now_ms, 0) / 1000)
+        return [outcome if now else later for now in goes]
+
+    def _last_ms(self) -> int | None:
+        """When the last digest went. None, so that one is due, where that is not known."""
+        last = self._tools.memory.get("digest_ms")
+        return last if isinstance(last, int) else None
 
     async def _send(self, rows: Sequence[FeedRow], now_ms: int) -> Outcome:
         """What became of one digest: done where one recipient got it, and none is left that might."""

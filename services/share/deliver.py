@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import blake2b
 from random import Random
 from typing import Any, NamedTuple
@@ -55,13 +55,16 @@ class _Batch(NamedTuple):
 
 
 class Delivering:
-    """One connector that pushes. `random` spreads what is tried again."""
+    """One connector that pushes. `random` spreads what is tried again; `memory` is what the pusher keeps."""
 
-    def __init__(self, hub: Hub, instance: Instance, pusher: Pusher, random: Random) -> None:
+    def __init__(
+        self, hub: Hub, instance: Instance, pusher: Pusher, random: Random, memory: Mapping[str, Any] | None = None
+    ) -> None:
         self._hub = hub
         self._instance = instance
         self._pusher = pusher
         self._random = random
+        self._memory = {} if memory is None else memory
         self._bit = _bit_of(hub, instance)
         self._most = instance.manifest.push_rows
         self._urgent_after = self._withdrawn_after = -1
@@ -208,6 +211,8 @@ class Delivering:
         state = states.held(connection, self._instance)
         if state is None:
             return
+        if self._memory:
+            states.change(connection, name, checkpoint=json.dumps(self._memory))
         pairs = list(zip(batch.rows, outcomes, strict=True))
         through = [row for row, outcome in pairs if outcome.state in ("delivered", "nothing")]
         kept = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,6 +167,18 @@ async def test_it_is_given_up_after_a_day_and_can_be_tried_again(world: World) -
     partner.answer = lambda _row: DELIVERED
     await all_rounds(delivering(hub, partner))
     assert counted(hub) == {}
+
+
+async def test_what_a_pusher_remembers_is_kept_with_what_became_of_the_rows(world: World) -> None:
+    hub, feeder, _ = world
+    await feeder.put(domain("a.example", [0]))
+    partner, memory = Partner(down=True), {"digest_ms": 7}
+    with pytest.raises(PartnerFailed):
+        await all_rounds(Delivering(hub, instance(), partner, Random(1), memory))
+    assert state(hub).checkpoint == ""
+    partner.down = False
+    await all_rounds(Delivering(hub, instance(), partner, Random(1), memory))
+    assert json.loads(state(hub).checkpoint) == memory
 
 
 async def test_what_waits_for_its_turn_is_not_given_up(world: World) -> None:

@@ -136,16 +136,29 @@ def clock_of(*times: int) -> Callable[[], int]:
 
 async def test_between_digests_only_what_can_not_wait_goes(tmp_path: Path) -> None:
     clock = clock_of(NOW_MS, NOW_MS + HOUR_MS, NOW_MS + 2 * HOUR_MS, NOW_MS + 24 * HOUR_MS)
-    calm, urgent, gone = row("calm.example"), row("now.example", urgent=True), withdrawn("gone.example")
+    calm = row("calm.example", added=(NOW_MS + 1) * 1_000)
+    urgent, gone = row("now.example", urgent=True), withdrawn("gone.example")
+    async with email_world(tmp_path, clock=clock, every_hours=24) as world:
+        # opened for each turn, as the runtime does it
+        assert await (await world.pusher()).push([row("early.example")]) == [DELIVERED]
+        later = Outcome("wait", "digest-later", 23 * 3600)
+        assert await (await world.pusher()).push([calm, urgent, gone]) == [later, DELIVERED, DELIVERED]
+        assert await (await world.pusher()).push([calm]) == [Outcome("wait", "digest-later", 22 * 3600)]
+        assert len(server(world).messages) == 2
+        assert await (await world.pusher()).push([calm]) == [DELIVERED]
+        assert len(server(world).messages) == 3
+
+
+async def test_a_digest_that_one_message_can_not_hold_goes_in_several(tmp_path: Path) -> None:
+    clock = clock_of(NOW_MS, NOW_MS + 1_000, NOW_MS + 2_000, NOW_MS + 24 * HOUR_MS, NOW_MS + 25 * HOUR_MS)
+    there = [row(f"{number}.example", added=NOW_MS * 1_000 - number) for number in range(2)]
+    new = [row(f"new-{number}.example", added=(NOW_MS + 1_500) * 1_000 + number) for number in range(2)]
     async with email_world(tmp_path, clock=clock, every_hours=24) as world:
         pusher = await world.pusher()
-        assert await pusher.push([calm]) == [DELIVERED]
-        later = Outcome("wait", "digest-later", 23 * 3600)
-        assert await pusher.push([calm, urgent, gone]) == [later, DELIVERED, DELIVERED]
-        assert await pusher.push([calm]) == [Outcome("wait", "digest-later", 22 * 3600)]
-        assert len(server(world).messages) == 2
-        assert await pusher.push([calm]) == [DELIVERED]
-        assert len(server(world).messages) == 3
+        assert [await pusher.push([one]) for one in there] == [[DELIVERED]] * 2
+        assert (await pusher.push(new))[0].state == "wait"
+        assert [await pusher.push([one]) for one in new] == [[DELIVERED]] * 2
+        assert len(server(world).messages) == 4
 
 
 async def test_a_digest_that_did_not_go_is_still_due(tmp_path: Path) -> None:
