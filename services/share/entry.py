@@ -74,7 +74,7 @@ def _copy(copy: Copy, item: Cleared) -> EntryCopy:
         body=orjson.dumps(body),
         # what is withdrawn is erased: of the item, the feed keeps no more than its id
         value=(copy.value or item.value) if copy.live else "",
-        kind=copy.kind or item.kind,
+        kind=(copy.kind or item.kind) if copy.live else "",
         registrable_domain=(copy.registrable_domain or item.registrable_domain) if copy.live else "",
         urgent=copy.urgent,
     )

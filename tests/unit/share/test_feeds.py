@@ -102,6 +102,14 @@ async def test_a_copys_own_spelling_stands_instead_of_the_items(hub: Hub) -> Non
     assert [row.value for bit in (0, 1) for row in (await read(hub, bit)).rows] == [spelled.value, "a.example"]
 
 
+async def test_what_is_withdrawn_says_not_even_of_what_kind_it_was(hub: Hub) -> None:
+    """Else one that was reduced to a host would say of what it was."""
+    gone = copy([0], body("h.example"), live=False)
+    await Feeder(hub).put(cleared("http://h.example/x", 1, gone).model_copy(update={"kind": "url"}))
+    [row] = (await read(hub, 0)).rows
+    assert (row.live, row.kind, row.value, row.registrable_domain) == (False, "", "", "")
+
+
 async def test_a_copys_own_kind_stands_instead_of_the_items(hub: Hub) -> None:
     reduced = copy([0], body("h.example"), value="h.example", kind="domain", registrable_domain="reg.example")
     whole = cleared("http://h.example/x", 1, reduced, copy([1], body("u")))
