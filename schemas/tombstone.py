@@ -32,7 +32,7 @@ _NEUTRAL: Mapping[str, Mapping[str, Any]] = {
 }
 _NAMED = frozenset(
     (
-        *("attack-pattern", "campaign", "course-of-action", "grouping", "identity", "infrastructure"),
+        *("attack-pattern", "campaign", "course-of-action", "grouping", "identity", "incident", "infrastructure"),
         *("intrusion-set", "location", "malware", "report", "threat-actor", "tool", "vulnerability"),
     )
 )

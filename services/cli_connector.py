@@ -153,17 +153,25 @@ def new(name: str) -> None:
         (folder / file.name).write_text(_renamed(file.read_text("utf-8"), name), "utf-8")
         click.echo(f"wrote {folder / file.name}")
     text = registry.read_text("utf-8")
-    imports = re.search(r"^from connectors import (.+)$", text, re.MULTILINE)
-    listed = re.search(r"^MANIFESTS: [^=]+= \((.*?)\)$", text, re.MULTILINE | re.DOTALL)
-    if imports is None or listed is None:
+    entered = _into(
+        _into(text, "from connectors import (", name), "MANIFESTS: tuple[Manifest, ...] = (", f"{name}.MANIFEST"
+    )
+    if entered.count(name) < text.count(name) + 2:
         click.echo(f"add {name}.MANIFEST to the list in {registry} yourself")
     else:
-        names = sorted({*imports[1].split(", "), name})
-        manifests = "\n".join(f"    {each}.MANIFEST," for each in names)
-        text = text.replace(listed[0], listed[0][: listed[0].index("(")] + f"(\n{manifests}\n)")
-        registry.write_text(text.replace(imports[0], f"from connectors import {', '.join(names)}"), "utf-8")
+        registry.write_text(entered, "utf-8")
         click.echo(f"entered it in {registry}")
     click.echo("next: mapping.py and client.py; `make test ARGS=tests/contract` holds it to the contract")
+
+
+def _into(text: str, opening: str, entry: str) -> str:
+    """With one more entry in a list that stands over several lines, in its order; as it was where there is none."""
+    before, found, after = text.partition(f"{opening}\n")
+    inside, end, rest = after.partition("\n)")
+    if not (found and end):
+        return text
+    lines = sorted([*inside.splitlines(), f"    {entry},"])
+    return "".join([before, found, "\n".join(lines), end, rest])
 
 
 def _renamed(text: str, name: str) -> str:

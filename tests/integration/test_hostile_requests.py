@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
 from services import bodies
-from services.accept import http as accept_http
+from services.accept import intake
 from services.hub import Hub
 from services.migrate import upgrade
 from services.run import open_hub
@@ -229,7 +229,7 @@ async def test_what_is_anothers_is_answered_like_what_is_not_there(hub: Hub) -> 
 
 async def test_a_slow_body_ends(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "TIMEOUT_SECONDS", 0.1)
-    monkeypatch.setattr(accept_http, "BODY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(intake, "BODY_TIMEOUT_SECONDS", 0.1)
     monkeypatch.setattr(receipts_http, "BODY_TIMEOUT_SECONDS", 0.1)
 
     async def slowly() -> AsyncIterator[bytes]:

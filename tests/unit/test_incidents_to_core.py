@@ -10,11 +10,11 @@ import stix2
 from schemas.handling import HANDLING_ID
 from schemas.report import with_seq
 from schemas.stix import read_object
+from schemas.tombstone import tombstone
 from schemas.topics import REPORTS
 from services.accept import stix_door
 from services.accept.framing import unpack
 from services.accept.packing import prepare
-from services.govern.obligations import tombstone
 from tests.fakes import source_agreement
 from tests.unit.accept.test_selectors import AT, ORIGIN, id_of, thing
 from tests.unit.core_world import Core

@@ -42,6 +42,7 @@ def test_every_field_is_read_from_its_variable() -> None:
         TOCSIN_WINDOW_SECONDS="5",
         TOCSIN_URL="https://hub.example",
         TOCSIN_TOKEN="t",
+        TOCSIN_CONNECTORS="c.toml",
         HOME="/root",
         PATH="",
     )
@@ -54,6 +55,7 @@ def test_every_field_is_read_from_its_variable() -> None:
         "agreements",
         "policy",
         "policy_key_file",
+        "connectors",
         "secret_file",
         "listen",
         "log",

