@@ -50,6 +50,9 @@ class NewFiles:
     def write(self, name: str, data: bytes) -> None:
         self._streams[name].write(data)
 
+    def stream(self, name: str) -> BinaryIO:
+        return self._streams[name]
+
     def replace(self) -> None:
         """All are on the disk before the first takes its place; in the order of their names as they were given."""
         for stream in self._streams.values():

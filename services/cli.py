@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
 from connectors import registry
-from schemas.errors import TocsinError, Unavailable
+from connectors.files import NewFiles
+from schemas.errors import Misconfigured, TocsinError, Unavailable
 from services import cli_rehearse, telling
 from services import demo as demo_feed
 from services.cli_connector import connector as connector_commands
@@ -58,6 +62,9 @@ def main() -> None:
         sys.exit(1)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
+    except BrokenPipeError:  # whoever read has enough; what is left must not be written at the end either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 @click.group(epilog=SETTINGS_HELP, context_settings={"help_option_names": ["-h", "--help"]})
@@ -226,12 +233,31 @@ def feed(partner: str, format_: str, active: bool, min_score: int | None, output
     params = {"format": format_, "partner": partner}
     params |= {"active": "true"} if active else {}
     params |= {"min_score": str(min_score)} if min_score else {}
-    content = _ask(lambda hub: hub.download("/api/v1/feed", params))
-    if output:
-        output.write_bytes(content)
-        click.echo(f"{output}: {len(content):,} bytes", err=True)
-    else:
-        sys.stdout.buffer.write(content)
+    if output is None:
+        _ask(lambda hub: hub.stream("/api/v1/feed", params, sys.stdout.buffer.write))
+        return
+    try:
+        with _written(output) as stream:
+            size = _ask(lambda hub: hub.stream("/api/v1/feed", params, stream.write))
+    except OSError as error:
+        raise Misconfigured(
+            "output", f"it can't be written: {error.strerror}", where=str(output), hint="name a file in a folder"
+        ) from None
+    click.echo(f"{output}: {size:,} bytes", err=True)
+
+
+@contextmanager
+def _written(output: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of an older one when it is whole. What is there and is no file, such as a pipe,
+    is written to as it is."""
+    if output.exists() and not output.is_file():
+        with output.open("wb") as stream:
+            yield stream
+        return
+    place = output.resolve()  # a link stays one
+    with NewFiles(place.parent, [place.name]) as files:
+        yield files.stream(place.name)
+        files.replace()
 
 
 @cli.group()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,6 +11,9 @@ import orjson
 
 from schemas.errors import TocsinError, Unavailable
 
+SECONDS = 300
+"""For a whole answer; for each part of one that is written as it comes."""
+
 
 class HubClient:
     """A hub at `url`, as whoever `token` belongs to. Use it as an async context manager."""
@@ -18,7 +21,7 @@ class HubClient:
     def __init__(self, url: str, token: str) -> None:
         self._url = url.rstrip("/")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._session = aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=300))
+        self._session = aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=SECONDS))
 
     async def __aenter__(self) -> Self:
         return self
@@ -33,6 +36,22 @@ class HubClient:
 
     async def download(self, path: str, params: Mapping[str, str] | None = None) -> bytes:
         return await self._send("GET", path, params)
+
+    async def stream(self, path: str, params: Mapping[str, str], write: Callable[[bytes], object]) -> int:
+        """An answer of any size, written as it comes; how many bytes it has. Raises as the others do, and
+        also where it ends before it is whole."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=SECONDS, sock_read=SECONDS)
+        size = 0
+        try:
+            async with self._session.get(self._url + path, params=params, timeout=timeout) as response:
+                if response.status >= 400:
+                    raise _refusal(response.status, await response.read())
+                async for chunk in response.content.iter_any():
+                    write(chunk)
+                    size += len(chunk)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._failed(error) from None
+        return size
 
     async def post(
         self,
@@ -63,16 +82,23 @@ class HubClient:
                 if response.status < 400:
                     return content
                 raise _refusal(response.status, content)
-        except aiohttp.ClientConnectionError:
-            raise Unavailable(
-                "hub-unreachable",
-                f"no hub answers at {self._url}",
-                hint="start one with `make up`, or set TOCSIN_URL",
-            ) from None
-        except TimeoutError:
-            raise Unavailable(
-                "hub-slow", f"the hub at {self._url} did not answer in time", hint="try again"
-            ) from None
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: aiohttp.ClientError | TimeoutError) -> Unavailable:
+        match error:
+            case TimeoutError():
+                return Unavailable("hub-slow", f"the hub at {self._url} did not answer in time", hint="try again")
+            case aiohttp.ClientConnectionError():
+                return Unavailable(
+                    "hub-unreachable",
+                    f"no hub answers at {self._url}",
+                    hint="start one with `make up`, or set TOCSIN_URL",
+                )
+            case aiohttp.InvalidURL():
+                return Unavailable("hub-unreachable", f"{self._url} is no address", hint="set TOCSIN_URL")
+            case _:
+                return Unavailable("hub-cut-off", f"the answer of {self._url} is not whole", hint="try again")
 
 
 def _refusal(status: int, content: bytes) -> TocsinError:

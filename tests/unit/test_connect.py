@@ -52,7 +52,6 @@ class World:
     pieces: list[Pulled] = field(default_factory=list)
     checkpoints: list[Mapping[str, Any]] = field(default_factory=list)
     pushed: list[str] = field(default_factory=list)
-    remembered: list[Mapping[str, Any]] = field(default_factory=list)
     fault: Callable[[], BaseException | None] = lambda: None
     opened: int = 0
     closed: int = 0
@@ -69,9 +68,6 @@ class World:
         world = self
 
         class Pusher:
-            def __init__(self, memory: dict[str, Any]) -> None:
-                self.memory = memory
-
             async def push(self, given: Sequence[FeedRow]) -> Sequence[Outcome]:
                 if world.hang:
                     await asyncio.Event().wait()
@@ -81,8 +77,6 @@ class World:
                 if error := world.fault():
                     raise error
                 world.pushed += [row.value for row in given]
-                world.remembered.append(dict(self.memory))
-                self.memory["last"] = given[-1].value
                 return [DELIVERED] * len(given)
 
             async def close(self) -> None:
@@ -99,9 +93,9 @@ class World:
             async def close(self) -> None:
                 await world.closing()
 
-        async def push(_settings: Any, tools: Tools) -> Pusher:
+        async def push(_settings: Any, _tools: Tools) -> Pusher:
             world.opened += 1
-            return Pusher(tools.memory)
+            return Pusher()
 
         async def pull(_settings: Any, _tools: Tools) -> Puller:
             world.opened += 1
@@ -398,28 +392,6 @@ async def test_what_is_new_goes_out_at_once_whatever_the_schedule(world: World) 
         await Feeder(world.hub).put(domain("theirs.example", [1], counter=5))
         await asyncio.sleep(0.2)
         assert world.opened == opened
-
-
-async def test_what_a_pusher_remembers_lasts_until_its_place_changes(world: World) -> None:
-    feeder = Feeder(world.hub)
-    world.file.write_text(table("out", partner="meadow", does="push"))
-    for number, name in enumerate(["a.example", "b.example"], start=1):
-        async with world.running(), staff(world) as client:
-            await accept(client, "out")
-            await feeder.put(domain(name, [0], counter=number))
-
-            async def is_out(wanted: int = number) -> bool:
-                return len(world.pushed) == wanted
-
-            await world.until(is_out)
-            await world.health("out", "idle")
-    assert world.remembered == [{}, {"last": "a.example"}]
-    world.file.write_text(table("out", partner="meadow", does="push", url="https://moved.example"))
-    async with world.running(), staff(world) as client:
-        await world.health("out", "waits")
-        await accept(client, "out")
-        await world.health("out", "idle")
-    assert world.remembered[2] == {}
 
 
 # --- in -----------------------------------------------------------------------------------------------------------
