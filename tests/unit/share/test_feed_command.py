@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from click.testing import CliRunner
@@ -15,9 +15,10 @@ class FakeHub:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, str]]] = []
 
-    async def download(self, path: str, params: Mapping[str, str]) -> bytes:
+    async def stream(self, path: str, params: Mapping[str, str], write: Callable[[bytes], object]) -> int:
         self.asked.append((path, dict(params)))
-        return b"id,kind\r\n"
+        write(b"id,kind\r\n")
+        return 9
 
 
 ALWAYS = {"format": "stix", "partner": "alpha"}
